@@ -1,1 +1,16 @@
+//! The machine: everything that Umbra has of its host. Host processes are the address spaces,
+//! a memfd is physical memory, host signals are interrupts, host files are disks. The only crate
+//! with unsafe code and the only one that calls the host.
+#![warn(missing_docs)]
 
+pub mod clock;
+pub mod cpu;
+pub mod fake;
+pub mod machine;
+pub mod physmem;
+pub mod regs;
+pub mod switch;
+
+pub use machine::{Event, FaultInfo, Machine, Prot, Space, Thread};
+pub use physmem::PhysMem;
+pub use regs::{Regs, XState};

@@ -1,0 +1,1 @@
+//! Virtual CPUs: host threads of the kernel process, their current task, interrupts and idling.

@@ -1,0 +1,172 @@
+//! Guest-physical memory: one sealed memfd, mapped whole into the kernel.
+//!
+//! Only frames that guests may see live here. Guest threads write them while we copy, so nothing
+//! here ever hands out a `&[u8]`: there are only copies, and atomics for futexes.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use base::{Errno, PAGE_SIZE, Pfn, PhysAddr, Result, err};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+/// The guest's physical memory.
+#[derive(Debug)]
+pub struct PhysMem {
+    fd: OwnedFd,
+    base: *mut u8,
+    len: usize,
+}
+
+// SAFETY: the mapping lives as long as the value, and every access to it is a raw copy or an
+// atomic operation; no Rust reference to its bytes exists.
+unsafe impl Send for PhysMem {}
+// SAFETY: as above.
+unsafe impl Sync for PhysMem {}
+
+fn host_error(e: nix::errno::Errno) -> base::Error {
+    Errno::from_code(e as i32).into()
+}
+
+impl PhysMem {
+    /// `bytes` (rounded down to pages) of zeroed memory. The host commits a page when it is touched.
+    ///
+    /// # Errors
+    /// EINVAL for less than a page or more than 2^32 pages; ENOMEM and others from the host.
+    pub fn new(bytes: u64) -> Result<PhysMem> {
+        let len = bytes as usize & !(PAGE_SIZE - 1);
+        if len == 0 || len as u64 / PAGE_SIZE as u64 > u64::from(u32::MAX) {
+            return err(Errno::EINVAL);
+        }
+        let fd = memfd_create("umbra-ram", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)
+            .map_err(host_error)?;
+        nix::unistd::ftruncate(&fd, len as i64).map_err(host_error)?;
+        fcntl(&fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW))
+            .map_err(host_error)?;
+        // SAFETY: a new shared mapping at an address of the host's choice.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_NORESERVE,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return err(Errno::from_code(
+                std::io::Error::last_os_error().raw_os_error().unwrap_or(12),
+            ));
+        }
+        Ok(PhysMem { fd, base: base.cast(), len })
+    }
+
+    /// How many frames there are.
+    pub fn pages(&self) -> u32 {
+        (self.len / PAGE_SIZE) as u32
+    }
+
+    /// The memfd, for stubs to map.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    #[inline]
+    fn span(&self, at: PhysAddr, len: usize) -> *mut u8 {
+        assert!(
+            at.0 <= self.len as u64 && len <= self.len - at.0 as usize,
+            "guest-physical range {at:?}+{len:#x} lies outside of memory"
+        );
+        // SAFETY: the range was just checked to lie inside the mapping.
+        unsafe { self.base.add(at.0 as usize) }
+    }
+
+    /// Copies out. Bytes that a guest is writing at the same time may be old or new.
+    #[inline]
+    pub fn read(&self, from: PhysAddr, buf: &mut [u8]) {
+        let p = self.span(from, buf.len());
+        // SAFETY: both ranges are valid for their length and cannot overlap (guest memory is not
+        // reachable through Rust references).
+        unsafe { std::ptr::copy_nonoverlapping(p, buf.as_mut_ptr(), buf.len()) }
+    }
+
+    /// Copies in.
+    #[inline]
+    pub fn write(&self, to: PhysAddr, data: &[u8]) {
+        let p = self.span(to, data.len());
+        // SAFETY: as in `read`.
+        unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), p, data.len()) }
+    }
+
+    /// Copies inside guest memory; the ranges may overlap.
+    #[inline]
+    pub fn copy(&self, to: PhysAddr, from: PhysAddr, len: usize) {
+        let (d, s) = (self.span(to, len), self.span(from, len));
+        // SAFETY: both ranges were checked.
+        unsafe { std::ptr::copy(s, d, len) }
+    }
+
+    /// Fills `pages` frames with zeros.
+    pub fn zero(&self, at: Pfn, pages: u32) {
+        self.zero_bytes(at.addr(), pages as usize * PAGE_SIZE);
+    }
+
+    /// Fills a range with zeros.
+    pub fn zero_bytes(&self, at: PhysAddr, len: usize) {
+        let p = self.span(at, len);
+        // SAFETY: the range was checked.
+        unsafe { std::ptr::write_bytes(p, 0, len) }
+    }
+
+    /// Whether two ranges hold the same bytes right now.
+    pub fn same(&self, a: PhysAddr, b: PhysAddr, len: usize) -> bool {
+        let (a, b) = (self.span(a, len), self.span(b, len));
+        // SAFETY: both ranges were checked; memcmp reads bytes and makes no reference.
+        unsafe { libc::memcmp(a.cast(), b.cast(), len) == 0 }
+    }
+
+    /// The aligned 32-bit word at `at`, for futexes.
+    ///
+    /// # Panics
+    /// If `at` is not a multiple of four.
+    fn word(&self, at: PhysAddr) -> &AtomicU32 {
+        assert!(at.0.is_multiple_of(4), "futex words are aligned");
+        let p = self.span(at, 4);
+        // SAFETY: aligned, inside the mapping, and an atomic tolerates concurrent writers.
+        unsafe { AtomicU32::from_ptr(p.cast()) }
+    }
+
+    /// Loads a futex word.
+    pub fn load_u32(&self, at: PhysAddr) -> u32 {
+        self.word(at).load(Ordering::SeqCst)
+    }
+
+    /// Compares and swaps a futex word: Ok(old) if it was `old`, else Err(what it is).
+    ///
+    /// # Errors
+    /// The value found, if it is not `old`.
+    pub fn cas_u32(&self, at: PhysAddr, old: u32, new: u32) -> core::result::Result<u32, u32> {
+        self.word(at).compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst)
+    }
+
+    /// Gives the host its memory back; the frames read as zeros afterwards.
+    pub fn discard(&self, at: Pfn, pages: u32) {
+        let len = pages as usize * PAGE_SIZE;
+        let p = self.span(at.addr(), len);
+        // SAFETY: MADV_REMOVE on a range of our own shared mapping frees its pages.
+        let r = unsafe { libc::madvise(p.cast(), len, libc::MADV_REMOVE) };
+        if r != 0 {
+            self.zero(at, pages);
+        }
+    }
+}
+
+impl Drop for PhysMem {
+    fn drop(&mut self) {
+        // SAFETY: unmaps exactly what `new` mapped; no reference to it outlives the value.
+        unsafe {
+            libc::munmap(self.base.cast(), self.len);
+        }
+    }
+}
