@@ -6,6 +6,10 @@
 pub mod clock;
 pub mod cpu;
 pub mod fake;
+pub(crate) mod hosterr;
+pub mod hostfile;
+pub mod hoststream;
+pub mod hosttty;
 pub mod machine;
 pub mod physmem;
 pub mod regs;

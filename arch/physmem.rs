@@ -10,6 +10,8 @@ use base::{Errno, PAGE_SIZE, Pfn, PhysAddr, Result, err};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use crate::hosterr::host_error;
+
 /// The guest's physical memory.
 #[derive(Debug)]
 pub struct PhysMem {
@@ -23,10 +25,6 @@ pub struct PhysMem {
 unsafe impl Send for PhysMem {}
 // SAFETY: as above.
 unsafe impl Sync for PhysMem {}
-
-fn host_error(e: nix::errno::Errno) -> base::Error {
-    Errno::from_code(e as i32).into()
-}
 
 impl PhysMem {
     /// `bytes` (rounded down to pages) of zeroed memory. The host commits a page when it is touched.
@@ -72,8 +70,12 @@ impl PhysMem {
         self.fd.as_fd()
     }
 
+    /// The kernel's address of a range, for host calls that fill or read it.
+    ///
+    /// # Panics
+    /// If the range lies outside of memory.
     #[inline]
-    fn span(&self, at: PhysAddr, len: usize) -> *mut u8 {
+    pub(crate) fn span(&self, at: PhysAddr, len: usize) -> *mut u8 {
         assert!(
             at.0 <= self.len as u64 && len <= self.len - at.0 as usize,
             "guest-physical range {at:?}+{len:#x} lies outside of memory"
