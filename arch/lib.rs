@@ -6,10 +6,15 @@
 pub mod clock;
 pub mod cpu;
 pub mod fake;
+mod fault;
 pub mod machine;
 pub mod physmem;
+pub mod ptrace;
 pub mod regs;
+mod stub;
 pub mod switch;
+mod sys;
+pub mod timer;
 
 pub use machine::{Event, FaultInfo, Machine, Prot, Space, Thread};
 pub use physmem::PhysMem;

@@ -10,6 +10,8 @@ use base::{Errno, PAGE_SIZE, Pfn, PhysAddr, Result, err};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use crate::sys::{host_error, last_error};
+
 /// The guest's physical memory.
 #[derive(Debug)]
 pub struct PhysMem {
@@ -23,10 +25,6 @@ pub struct PhysMem {
 unsafe impl Send for PhysMem {}
 // SAFETY: as above.
 unsafe impl Sync for PhysMem {}
-
-fn host_error(e: nix::errno::Errno) -> base::Error {
-    Errno::from_code(e as i32).into()
-}
 
 impl PhysMem {
     /// `bytes` (rounded down to pages) of zeroed memory. The host commits a page when it is touched.
@@ -55,9 +53,7 @@ impl PhysMem {
             )
         };
         if base == libc::MAP_FAILED {
-            return err(Errno::from_code(
-                std::io::Error::last_os_error().raw_os_error().unwrap_or(12),
-            ));
+            return Err(last_error());
         }
         Ok(PhysMem { fd, base: base.cast(), len })
     }
