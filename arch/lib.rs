@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod cpu;
 pub mod fake;
+mod fault;
 pub(crate) mod hosterr;
 pub mod hostfile;
 pub mod hoststream;
@@ -13,9 +14,13 @@ pub mod hosttty;
 pub mod intr;
 pub mod machine;
 pub mod physmem;
+pub mod ptrace;
 pub mod random;
 pub mod regs;
+mod stub;
 pub mod switch;
+mod sys;
+pub mod timer;
 pub mod vdso;
 pub mod vvar;
 
