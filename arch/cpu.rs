@@ -165,9 +165,7 @@ pub fn id() -> Option<u32> {
 
 /// Sets what [`current`] returns on this host thread; returns what it was.
 #[inline(never)]
-pub fn set_current(
-    task: Option<Arc<dyn Any + Send + Sync>>,
-) -> Option<Arc<dyn Any + Send + Sync>> {
+pub fn set_current(task: Option<Arc<dyn Any + Send + Sync>>) -> Option<Arc<dyn Any + Send + Sync>> {
     // The old value is returned, not dropped here: its destructor may come back to this cell.
     CURRENT.with(|c| c.replace(task))
 }

@@ -2,8 +2,8 @@
 //! process says which stack it was before it dies.
 
 use std::cell::Cell;
-use std::sync::OnceLock;
 use std::sync::Once;
+use std::sync::OnceLock;
 
 use crate::switch;
 

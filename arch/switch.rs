@@ -12,6 +12,7 @@
 
 use std::arch::global_asm;
 use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use base::{PAGE_SIZE, Rank, Result, SpinLock};
@@ -106,6 +107,7 @@ type Body = Box<dyn FnOnce() + Send>;
 extern "C" fn fiber_entry(body: *mut Body) -> ! {
     // SAFETY: `Fiber::new` leaked this box for exactly one start.
     let body = unsafe { Box::from_raw(body) };
+    bury();
     body();
     eprintln!("umbra: the body of a fiber returned");
     std::process::abort();
@@ -308,15 +310,67 @@ pub fn exit_to(from: &Fiber, to: &Fiber) -> ! {
 
 fn transfer(from: &Fiber, to: &Fiber, left_as: u32) {
     assert_eq!(current_id(), from.id, "only the running fiber can be switched from");
+    let rsp = claim(to);
+    // SAFETY: `to` was suspended and is ours now, so its stack pointer is valid and nobody else
+    // uses its stack. `from` is the stack we are on; its state changes only after it was left.
+    // `from` itself is not touched between that store and our resumption.
+    unsafe {
+        umbra_switch(from.rsp.as_ptr(), rsp, from.state.as_ptr(), left_as);
+    }
+    bury();
+}
+
+/// Makes a suspended fiber the running one; where its stack stands.
+fn claim(to: &Fiber) -> u64 {
     let claimed =
         to.state.compare_exchange(SUSPENDED, RUNNING, Ordering::Acquire, Ordering::Relaxed);
     assert!(claimed.is_ok(), "the fiber to resume is running or has finished");
     to.body.store(0, Ordering::Relaxed);
     set_current(to);
-    // SAFETY: `to` was suspended and is ours now, so its stack pointer is valid and nobody else
-    // uses its stack. `from` is the stack we are on; its state changes only after it was left.
-    // `from` itself is not touched between that store and our resumption.
+    to.rsp.load(Ordering::Relaxed)
+}
+
+/// As [`switch`], without keeping `to` alive while the caller is suspended: whoever owns the running
+/// fiber (a scheduler's table) must hold it, else its stack is leaked.
+pub fn switch_owned(from: &Fiber, to: Arc<Fiber>) {
+    assert_eq!(current_id(), from.id, "only the running fiber can be switched from");
+    let rsp = claim(&to);
+    drop(to);
+    // SAFETY: as in `transfer`; `to`'s stack is alive because its state is RUNNING: dropping a
+    // running fiber leaks the stack instead of freeing it.
     unsafe {
-        umbra_switch(from.rsp.as_ptr(), to.rsp.load(Ordering::Relaxed), from.state.as_ptr(), left_as);
+        umbra_switch(from.rsp.as_ptr(), rsp, from.state.as_ptr(), SUSPENDED);
     }
+    bury();
+}
+
+/// As [`exit_to`], giving up the last references: `from` is dropped by whoever runs next on this host
+/// thread, when nobody stands on its stack any more.
+pub fn exit_owned(from: Arc<Fiber>, to: Arc<Fiber>) -> ! {
+    assert_eq!(current_id(), from.id, "only the running fiber can be switched from");
+    let rsp = claim(&to);
+    drop(to);
+    let (save, state) = (from.rsp.as_ptr(), from.state.as_ptr());
+    leave(from);
+    // SAFETY: as in `switch_owned`; `from` is kept by LEAVING until the other side has arrived.
+    unsafe {
+        umbra_switch(save, rsp, state, FINISHED);
+    }
+    unreachable!("a finished fiber cannot be resumed");
+}
+
+thread_local! {
+    /// The fiber that exited last on this host thread.
+    static LEAVING: Cell<Option<Arc<Fiber>>> = const { Cell::new(None) };
+}
+
+#[inline(never)]
+fn leave(fiber: Arc<Fiber>) {
+    LEAVING.set(Some(fiber));
+}
+
+/// Frees the fiber that exited into the running one.
+#[inline(never)]
+fn bury() {
+    drop(LEAVING.take());
 }

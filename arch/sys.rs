@@ -192,8 +192,7 @@ pub(crate) fn get_xstate(pid: HostPid, buf: &mut [u8]) -> Result<usize> {
 pub(crate) fn set_xstate(pid: HostPid, buf: &[u8]) -> Result<()> {
     let iov = libc::iovec { iov_base: buf.as_ptr().cast_mut().cast(), iov_len: buf.len() };
     // SAFETY: the host only reads the buffer.
-    unsafe { ptrace(libc::PTRACE_SETREGSET, pid, NT_X86_XSTATE, &raw const iov as usize) }
-        .map(drop)
+    unsafe { ptrace(libc::PTRACE_SETREGSET, pid, NT_X86_XSTATE, &raw const iov as usize) }.map(drop)
 }
 
 /// A wait status.
@@ -235,9 +234,8 @@ pub(crate) fn wait(pid: HostPid) -> Result<Status> {
     loop {
         let mut status = 0i32;
         // SAFETY: the status is written to a local.
-        let r = unsafe {
-            libc::syscall(libc::SYS_wait4, pid, &raw mut status, libc::__WALL, 0usize)
-        };
+        let r =
+            unsafe { libc::syscall(libc::SYS_wait4, pid, &raw mut status, libc::__WALL, 0usize) };
         if r == i64::from(pid) {
             return Ok(Status(status));
         }

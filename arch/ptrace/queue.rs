@@ -64,10 +64,9 @@ impl Op {
                     args: [at, len, host_prot(prot), flags as u64, 0, pfn.addr().0],
                 }
             }
-            Kind::Unmap => Request {
-                nr: libc::SYS_munmap.cast_unsigned(),
-                args: [at, len, 0, 0, 0, 0],
-            },
+            Kind::Unmap => {
+                Request { nr: libc::SYS_munmap.cast_unsigned(), args: [at, len, 0, 0, 0, 0] }
+            }
             Kind::Protect { prot } => Request {
                 nr: libc::SYS_mprotect.cast_unsigned(),
                 args: [at, len, host_prot(prot), 0, 0, 0],

@@ -157,8 +157,7 @@ impl Stub {
 
     /// Whether nobody has killed a task of this resting stub from outside.
     pub(super) fn is_alive(&mut self) -> bool {
-        let tasks: Vec<HostPid> =
-            self.guests.iter().copied().chain([self.server.0]).collect();
+        let tasks: Vec<HostPid> = self.guests.iter().copied().chain([self.server.0]).collect();
         for pid in tasks {
             if self.dead {
                 break;

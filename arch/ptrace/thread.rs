@@ -233,9 +233,7 @@ impl PtraceThread {
                 let write = if exec { None } else { Some(true) };
                 Some(Event::Fault(FaultInfo { addr, present: true, write, exec }))
             }
-            (libc::SIGSEGV, SI_KERNEL) => {
-                Some(Event::Trap { signo: 11, code: SI_KERNEL, addr: 0 })
-            }
+            (libc::SIGSEGV, SI_KERNEL) => Some(Event::Trap { signo: 11, code: SI_KERNEL, addr: 0 }),
             // The vsyscall page: the host has "returned" already, rip and rsp are the caller's.
             (libc::SIGSYS, _) => {
                 self.fetch();

@@ -53,13 +53,8 @@ impl Zygote {
         let fds = [phys.fd().as_raw_fd(), host.control.stub_fd(), host.image.as_raw_fd()];
         let pid = fork_child(wait_end.as_raw_fd(), fds).map_err(fail("fork"))?;
         host.born(pid);
-        let mut z = Zygote {
-            pid,
-            host: host.clone(),
-            reaped: false,
-            vdso: 0,
-            xstate: Box::default(),
-        };
+        let mut z =
+            Zygote { pid, host: host.clone(), reaped: false, vdso: 0, xstate: Box::default() };
         sys::seize(pid).map_err(fail("PTRACE_SEIZE"))?;
         // SAFETY: writes one byte from a static string.
         let n = unsafe { libc::write(go_end.as_raw_fd(), c"x".as_ptr().cast(), 1) };
@@ -167,12 +162,7 @@ fn host_result(rax: u64) -> Result<u64> {
 /// AT_SYSINFO_EHDR of a process; 0 if it cannot be had.
 fn vdso_of(pid: HostPid) -> u64 {
     let auxv = std::fs::read(format!("/proc/{pid}/auxv")).unwrap_or_default();
-    let words: Vec<u64> = auxv
-        .as_chunks::<8>()
-        .0
-        .iter()
-        .map(|w| u64::from_ne_bytes(*w))
-        .collect();
+    let words: Vec<u64> = auxv.as_chunks::<8>().0.iter().map(|w| u64::from_ne_bytes(*w)).collect();
     words.chunks(2).find(|e| e[0] == AT_SYSINFO_EHDR).map_or(0, |e| e[1])
 }
 

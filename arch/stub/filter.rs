@@ -84,10 +84,7 @@ pub(crate) fn server() -> Vec<Insn> {
         (libc::SYS_close_range, &[(0, 0), (2, 0)]),
         (
             libc::SYS_prctl,
-            &[
-                (0, libc::PR_SET_PDEATHSIG.cast_unsigned()),
-                (1, libc::SIGKILL.cast_unsigned()),
-            ],
+            &[(0, libc::PR_SET_PDEATHSIG.cast_unsigned()), (1, libc::SIGKILL.cast_unsigned())],
         ),
         (libc::SYS_seccomp, &[(0, libc::SECCOMP_SET_MODE_FILTER), (1, 0)]),
     ];

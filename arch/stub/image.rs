@@ -241,8 +241,7 @@ pub(crate) fn sealed_memfd() -> Result<OwnedFd> {
     if n != PAGE_SIZE as isize {
         return Err(last_error());
     }
-    let seals =
-        libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_SEAL;
+    let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_SEAL;
     // SAFETY: no pointers.
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) }.into())?;
     Ok(fd)
