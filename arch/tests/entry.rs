@@ -60,8 +60,7 @@ fn arguments_arrive_in_order() {
 #[test]
 fn vsyscall_page_is_a_call() {
     // mov $0xffffffffff600400,%rax (time); xor %edi,%edi; call *%rax
-    let (e, mut t, _keep) =
-        first(&[b"\x48\xc7\xc0\0\x04\x60\xff\x31\xff\xff\xd0", DONE]);
+    let (e, mut t, _keep) = first(&[b"\x48\xc7\xc0\0\x04\x60\xff\x31\xff\xff\xd0", DONE]);
     match e {
         Event::Syscall { nr: 201, ip, sp, .. } => {
             assert_eq!((ip, sp), (CODE + 11, DATA + 0xf00));
@@ -123,9 +122,11 @@ fn sysenter_is_a_trap() {
 #[test]
 fn code_of_32_bits_gets_no_call() {
     // mov $20,%eax; then int $0x80 / mov %esp,%ebp; sysenter / syscall; hlt
-    for body in [&b"\xb8\x14\0\0\0\xcd\x80\xf4"[..], b"\xb8\x14\0\0\0\x89\xe5\x0f\x34\xf4",
-        b"\xb8\x14\0\0\0\x0f\x05\xf4"]
-    {
+    for body in [
+        &b"\xb8\x14\0\0\0\xcd\x80\xf4"[..],
+        b"\xb8\x14\0\0\0\x89\xe5\x0f\x34\xf4",
+        b"\xb8\x14\0\0\0\x0f\x05\xf4",
+    ] {
         let (e, mut t, _keep) = first(&[TO_32, body]);
         assert!(
             matches!(e, Event::ForeignSyscall | Event::Trap { signo: 4 | 11, .. }),
@@ -155,7 +156,7 @@ fn registers_that_the_host_refuses_are_cleaned() {
     assert_eq!(call_nr(e), 500);
     let r = t.regs_mut();
     (r.cs, r.ss, r.ds, r.es, r.fs, r.gs) = (0x37, 0x10, 0x7f, 0x10, 3, 0xffff);
-    (r.fs_base, r.gs_base, r.eflags) = (u64::MAX, 1 << 63, u64::MAX & !0x100);
+    (r.fs_base, r.gs_base, r.eflags) = (u64::MAX, 1 << 63, !0x100);
     let e = common::run(&mut t);
     assert!(matches!(e, Event::Syscall { nr: 500, .. } | Event::Trap { .. }), "{e:?}");
     t.regs_mut().rip = 1 << 63;
@@ -180,8 +181,7 @@ fn segment_bases_read_back() {
 #[test]
 fn flags_of_the_guest_do_no_harm() {
     // pushfq; orq $TF,(%rsp); popfq; nop; mov $500..
-    let (_m, s, mut t) =
-        guest(&code(&[b"\x9c\x48\x81\x0c\x24\0\x01\0\0\x9d\x90", DONE, DONE]));
+    let (_m, s, mut t) = guest(&code(&[b"\x9c\x48\x81\x0c\x24\0\x01\0\0\x9d\x90", DONE, DONE]));
     let mut traps = 0;
     loop {
         match common::run(&mut t) {
@@ -195,14 +195,12 @@ fn flags_of_the_guest_do_no_harm() {
     }
     assert!(traps >= 2, "{traps}");
     // DF, NT, AC
-    let (e, mut t, _keep) =
-        first(&[b"\x9c\x48\x81\x0c\x24\0\x44\x04\0\x9d", DONE, DONE]);
+    let (e, mut t, _keep) = first(&[b"\x9c\x48\x81\x0c\x24\0\x44\x04\0\x9d", DONE, DONE]);
     assert_eq!(call_nr(e), 500);
     assert_eq!(t.regs().eflags & 0x44400, 0x44400);
     assert_eq!(call_nr(common::run(&mut t)), 500);
     // With AC, an unaligned load: mov 1(%rsp),%rax
-    let (e, _t, _keep) =
-        first(&[b"\x9c\x48\x81\x0c\x24\0\0\x04\0\x9d\x48\x8b\x44\x24\x01", DONE]);
+    let (e, _t, _keep) = first(&[b"\x9c\x48\x81\x0c\x24\0\0\x04\0\x9d\x48\x8b\x44\x24\x01", DONE]);
     assert!(matches!(e, Event::Trap { signo: 7, code: 1, .. }), "{e:?}");
 }
 
@@ -232,10 +230,10 @@ fn protection_keys_and_tiles() {
 #[test]
 fn exceptions_become_their_signals() {
     for (body, signo) in [
-        (&b"\x0f\x0b"[..], 4),          // ud2
-        (b"\xcc", 5),                   // int3
-        (b"\xf4", 11),                  // hlt
-        (b"\x31\xc9\xf7\xf1", 8),       // xor %ecx,%ecx; div %ecx
+        (&b"\x0f\x0b"[..], 4),                         // ud2
+        (b"\xcc", 5),                                  // int3
+        (b"\xf4", 11),                                 // hlt
+        (b"\x31\xc9\xf7\xf1", 8),                      // xor %ecx,%ecx; div %ecx
         (b"\x48\xb8\0\0\0\0\0\0\0\x80\x48\x8b\0", 11), // a load from no canonical address
     ] {
         let (e, mut t, _keep) = first(&[body]);
@@ -307,8 +305,7 @@ fn results_that_look_like_restarts_are_left_alone() {
     for value in [-516i64, -514, -513, -512, -511, -517] {
         for whole in [false, true] {
             for kicked in [false, true] {
-                let (_m, _s, mut t) =
-                    guest(&code(&[b"\xb8\x27\0\0\0\x0f\x05\x48\x89\xc7", DONE]));
+                let (_m, _s, mut t) = guest(&code(&[b"\xb8\x27\0\0\0\x0f\x05\x48\x89\xc7", DONE]));
                 assert_eq!(call_nr(common::run(&mut t)), 39);
                 if whole {
                     t.regs_mut().rax = value as u64;

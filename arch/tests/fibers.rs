@@ -12,10 +12,8 @@ type Slot = Arc<OnceLock<Arc<Fiber>>>;
 fn spawn(stack: usize, body: impl FnOnce(&Fiber) + Send + 'static) -> Arc<Fiber> {
     let slot = Slot::default();
     let mine = slot.clone();
-    let fiber = Fiber::new(
-        stack,
-        Box::new(move || body(mine.get().expect("set before the first switch"))),
-    );
+    let fiber =
+        Fiber::new(stack, Box::new(move || body(mine.get().expect("set before the first switch"))));
     let fiber = Arc::new(fiber.expect("stack"));
     let _ = slot.set(fiber.clone());
     fiber

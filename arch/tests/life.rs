@@ -199,6 +199,9 @@ fn spaces_are_reused_empty() {
     }
 }
 
+/// A guest process as the death storm keeps it.
+type Process = (Arc<dyn Space>, Vec<Box<dyn Thread>>);
+
 fn kill(pid: i32, signal: &str) {
     let ok = Command::new("/bin/kill").args([signal, &pid.to_string()]).status();
     assert!(ok.is_ok(), "no kill program");
@@ -226,7 +229,10 @@ fn death_of_any_task_is_an_event() {
         assert_eq!(sibling.run(), Event::Dead);
         assert_eq!(s.flush().expect_err("dead"), Errno::ESRCH);
         assert_eq!(t.xstate().expect_err("dead"), Errno::ESRCH);
-        assert_eq!(s.clone().new_thread(&Regs::initial(0, 0), None).err().expect("dead"), Errno::ESRCH);
+        assert_eq!(
+            s.clone().new_thread(&Regs::initial(0, 0), None).expect_err("dead"),
+            Errno::ESRCH
+        );
         assert!(m.host_tasks().iter().all(|p| before.contains(p)), "all are reaped");
         let _ = (t.regs().rip, sibling.regs_mut().rip);
         drop((keep, t, sibling, s));
@@ -257,10 +263,15 @@ fn death_storm() {
     // One shell does the killing: a process start for each signal would be too slow.
     let killer = std::thread::spawn(move || {
         use std::io::Write;
-        let mut shell = Command::new("/bin/sh").stdin(Stdio::piped()).stderr(Stdio::null()).spawn().expect("sh");
+        let mut shell = Command::new("/bin/sh")
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh");
         let mut input = shell.stdin.take().expect("piped");
         let mut random = Random(0xdead_beef);
-        let signals = ["KILL", "KILL", "STOP", "CONT", "SEGV", "TRAP", "TERM", "CHLD", "SYS", "URG", "ILL"];
+        let signals =
+            ["KILL", "KILL", "STOP", "CONT", "SEGV", "TRAP", "TERM", "CHLD", "SYS", "URG", "ILL"];
         while !quit.load(Ordering::SeqCst) {
             let list = targets.lock().expect("no panic").clone();
             if !list.is_empty() {
@@ -287,8 +298,7 @@ fn death_storm() {
         std::process::abort();
     });
     let mut random = Random(4711);
-    let mut guests: Vec<Option<(Arc<dyn Space>, Vec<Box<dyn Thread>>)>> =
-        (0..6).map(|_| None).collect();
+    let mut guests: Vec<Option<Process>> = (0..6).map(|_| None).collect();
     let (mut deaths, mut calls) = (0, 0);
     while Instant::now() < end {
         let slot = &mut guests[random.below(6) as usize];
@@ -359,6 +369,10 @@ fn death_storm() {
     assert!(deaths > 10 && calls > 1000, "{deaths} deaths, {calls} calls");
     let tasks = m.host_tasks();
     drop(m);
+    // Not even one whose birth was interrupted, and that nobody knows of.
+    let me = std::fs::read_link("/proc/thread-self").expect("proc");
+    let children = std::fs::read_to_string(format!("/proc/{}/children", me.display()));
+    assert_eq!(children.unwrap_or_default(), "");
     for pid in tasks {
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "{pid} is left");
     }
