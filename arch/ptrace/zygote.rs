@@ -11,6 +11,7 @@ use base::{Errno, Error, Result};
 use super::StartError;
 use super::stub::Stub;
 use super::task::{Goal, Halt, Host, ServerTask, dead, peek, run_native, wait_stop};
+use crate::hosterr::host_error;
 use crate::physmem::PhysMem;
 use crate::regs::Regs;
 use crate::stub::image::{Label, address, offset};
@@ -167,7 +168,7 @@ fn vdso_of(pid: HostPid) -> u64 {
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(sys::host_error)
+    nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(host_error)
 }
 
 /// Forks a child that waits for a byte and then executes the image.
