@@ -11,13 +11,16 @@ pub mod hostfile;
 pub mod hoststream;
 pub mod hosttty;
 pub mod intr;
+pub mod lockdown;
 pub mod machine;
+pub mod panic;
 pub mod physmem;
 pub mod random;
 pub mod regs;
 pub mod switch;
 pub mod vdso;
 pub mod vvar;
+pub mod xsave;
 
 pub use machine::{Event, FaultInfo, Machine, Prot, Space, Thread};
 pub use physmem::PhysMem;
