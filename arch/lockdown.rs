@@ -1,7 +1,7 @@
 //! The kernel process's own seccomp allow-list, installed when boot is over.
 //!
 //! A guest that found a way to make the kernel run its code would find a process that can neither open a file for
-//! writing, nor execute anything, nor make a socket or executable memory. [`RULES`] is the whole list, with the
+//! writing, nor execute anything, nor make a socket or executable memory. The table `RULES` is the whole list, with the
 //! reason for each entry; a call that is not on it raises SIGSYS, the handler (panic.rs) prints its
 //! number and ends the kernel, so that a forgotten entry is noticed at once. Calls whose rule looks at no argument
 //! cost nothing: the host caches the answer by number (since Linux 5.11).
