@@ -48,7 +48,7 @@ pub fn install(hook: Hook) {
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("(no text)");
         let place = info.location().map(|l| format!(" at {l}")).unwrap_or_default();
-        die(&format!("{reason}{place}"));
+        die_on_big_stack(&format!("{reason}{place}"));
     }));
     make_stack();
     for signo in FATAL {
@@ -133,11 +133,16 @@ extern "C" fn on_fatal(signo: i32, info: *mut libc::siginfo_t, context: *mut lib
         _ => write!(reason, "host signal {signo} (code {code}) at address {addr:#x}"),
     };
     let _ = write!(reason, ", rip {ip:#x}, rsp {:#x}", regs[libc::REG_RSP as usize]);
-    // Only the first to die has the emergency stack.
+    die_on_big_stack(&reason)
+}
+
+/// [`die`] on the emergency stack: a kernel stack may be as small as a signal stack. Only the first to die
+/// has it.
+fn die_on_big_stack(reason: &String) -> ! {
     match STACK_TOP.swap(0, Ordering::SeqCst) {
-        0 => die(&reason),
-        // SAFETY: the top of a mapping that nobody uses yet.
-        top => unsafe { umbra_die_on_stack(die_here, top, (&raw const reason).cast()) },
+        0 => die(reason),
+        // SAFETY: the top of a mapping that nobody uses yet; the string outlives us.
+        top => unsafe { umbra_die_on_stack(die_here, top, std::ptr::from_ref(reason).cast()) },
     }
 }
 
