@@ -13,7 +13,7 @@ use crate::kmsg::KernelLog;
 use crate::registry::{CharDev, CharRegistry};
 
 /// Fills a buffer with random bytes: arch's door to the host's randomness.
-pub type FillRandom = fn(&mut [u8]);
+pub type FillRandom = fn(&mut [u8]) -> Result<()>;
 
 /// Major number of the memory devices.
 pub const MEM_MAJOR: u32 = 1;
@@ -128,7 +128,7 @@ impl CharFile for Random {
         let want = sink.remaining().min((32 << 20) - 1);
         while done < want {
             let n = buf.len().min(want - done);
-            (self.0)(&mut buf[..n]);
+            (self.0)(&mut buf[..n])?;
             match sink.write(&buf[..n]) {
                 Ok(0) => break,
                 Ok(k) => done += k,

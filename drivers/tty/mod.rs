@@ -4,10 +4,20 @@ pub mod console;
 pub mod pty;
 
 mod core;
+mod file;
+mod ioctl;
+mod ldisc;
+mod output;
+mod readbuf;
+mod termios;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 
-pub use self::core::{Tty, TtyFile, WinSize, open};
+pub use self::core::{Tty, WinSize, open};
+pub use self::file::TtyFile;
+pub use self::termios::Termios;
 pub use console::Console;
 pub use pty::{PtyRegistry, PtySlot};
 
