@@ -10,10 +10,14 @@ pub(crate) mod hosterr;
 pub mod hostfile;
 pub mod hoststream;
 pub mod hosttty;
+pub mod intr;
 pub mod machine;
 pub mod physmem;
+pub mod random;
 pub mod regs;
 pub mod switch;
+pub mod vdso;
+pub mod vvar;
 
 pub use machine::{Event, FaultInfo, Machine, Prot, Space, Thread};
 pub use physmem::PhysMem;

@@ -4,7 +4,7 @@
 //! here ever hands out a `&[u8]`: there are only copies, and atomics for futexes.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use base::{Errno, PAGE_SIZE, Pfn, PhysAddr, Result, err};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -150,6 +150,17 @@ impl PhysMem {
     /// The value found, if it is not `old`.
     pub fn cas_u32(&self, at: PhysAddr, old: u32, new: u32) -> core::result::Result<u32, u32> {
         self.word(at).compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst)
+    }
+
+    /// The aligned 64-bit word at `at`, for pages that the kernel shares with guests.
+    ///
+    /// # Panics
+    /// If `at` is not a multiple of eight.
+    pub(crate) fn word64(&self, at: PhysAddr) -> &AtomicU64 {
+        assert!(at.0.is_multiple_of(8), "shared words are aligned");
+        let p = self.span(at, 8);
+        // SAFETY: as in `word`.
+        unsafe { AtomicU64::from_ptr(p.cast()) }
     }
 
     /// Gives the host its memory back; the frames read as zeros afterwards.
