@@ -11,7 +11,7 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use base::{Errno, Mutex, Result, Sleep, WaitQueue, err};
+use base::{Errno, Mutex, PollEvents, Result, Sleep, err};
 
 use super::TtySignals;
 use super::core::{self, Hardware, Tty, WinSize};
@@ -87,7 +87,6 @@ struct Wire {
     unsent: Mutex<Vec<u8>>,
     /// Read from the host, not yet taken by the terminal.
     unread: Mutex<Input>,
-    drained: WaitQueue,
     console: OnceLock<Weak<Console>>,
 }
 
@@ -111,7 +110,6 @@ impl Console {
             port,
             unsent: Mutex::new(Vec::new()),
             unread: Mutex::new(Input::default()),
-            drained: WaitQueue::new(),
             console: OnceLock::new(),
         });
         let tty = Tty::new(
@@ -253,12 +251,16 @@ impl Wire {
     /// Moves output from the terminal to the port. Whether all of it went.
     fn send(&self, tty: &Tty) -> bool {
         let mut unsent = self.unsent.lock();
+        let mut moved = false;
         loop {
             if unsent.is_empty() && tty.take_output(&mut unsent, CHUNK) == 0 {
                 drop(unsent);
-                self.drained.wake_all(base::PollEvents::OUT);
+                if moved {
+                    tty.writers.wake_all(PollEvents::OUT | PollEvents::WRNORM); // `drain` waits
+                }
                 return true;
             }
+            moved = true;
             match self.port.write(&unsent) {
                 Ok(n) if n > 0 => {
                     unsent.drain(..n);
@@ -296,7 +298,7 @@ impl Hardware for ConsoleHardware {
             // Stopped output (^S) does not drain: then this waits, as tcdrain(3) does.
             (self.0.send(tty) && tty.look(|s| s.ldisc.out.len() == 0)).then_some(())
         };
-        self.0.drained.wait_until(Sleep::Interruptible, None, done)
+        tty.writers.wait_until(Sleep::Interruptible, None, done)
     }
     fn is_pty(&self) -> bool {
         false

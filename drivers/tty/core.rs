@@ -73,6 +73,8 @@ pub(crate) struct State {
 pub struct Tty {
     dev: DevNum,
     name: String,
+    /// The settings that a hang-up goes back to.
+    initial: Termios,
     state: SpinLock<State>,
     pub(crate) readers: Arc<WaitQueue>,
     pub(crate) writers: Arc<WaitQueue>,
@@ -109,6 +111,7 @@ impl Tty {
         Arc::new(Tty {
             dev,
             name,
+            initial: termios,
             state: SpinLock::new(Rank::File, state),
             readers: Arc::new(WaitQueue::new()),
             writers: Arc::new(WaitQueue::new()),
@@ -317,7 +320,7 @@ impl Tty {
             s.generation += 1;
             s.exclusive = false;
             s.pending.clear();
-            s.ldisc = Ldisc::new(Termios::default());
+            s.ldisc = Ldisc::new(self.initial);
             (s.session.take(), s.foreground.take())
         };
         if let Some(session) = session {
