@@ -11,6 +11,7 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::hosterr::host_error;
+use crate::sys::last_error;
 
 /// The guest's physical memory.
 #[derive(Debug)]
@@ -53,9 +54,7 @@ impl PhysMem {
             )
         };
         if base == libc::MAP_FAILED {
-            return err(Errno::from_code(
-                std::io::Error::last_os_error().raw_os_error().unwrap_or(12),
-            ));
+            return Err(last_error());
         }
         Ok(PhysMem { fd, base: base.cast(), len })
     }

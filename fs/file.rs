@@ -104,6 +104,44 @@ pub trait FileOps: Any + Send + Sync {
         err(Errno::EINVAL)
     }
 
+    /// As [`FileOps::write`] for what has positions: no byte goes to or beyond `limit`
+    /// (RLIMIT_FSIZE; only regular files heed it). Returns the bytes taken and the position after them.
+    ///
+    /// # Errors
+    /// EFBIG at the limit; as `write`.
+    fn write_limited(
+        &self,
+        file: &File,
+        offset: u64,
+        source: &mut dyn Source,
+        _limit: u64,
+    ) -> Result<(usize, u64)> {
+        let n = self.write(file, offset, source)?;
+        Ok((n, offset + n as u64))
+    }
+
+    /// lseek(2) of what has rules of its own (directories, /dev/kmsg). None: the usual ones.
+    fn seek_special(&self, _file: &File, _whence: u32, _offset: i64) -> Option<Result<u64>> {
+        None
+    }
+
+    /// SEEK_DATA (`data`) or SEEK_HOLE from `offset`. The default knows no holes.
+    ///
+    /// # Errors
+    /// ENXIO beyond the end; EINVAL where there is no end.
+    fn seek_hole_data(&self, file: &File, offset: u64, data: bool) -> Result<u64> {
+        let size = self.seek_end(file)?;
+        if offset >= size {
+            return err(Errno::ENXIO);
+        }
+        Ok(if data { offset } else { size })
+    }
+
+    /// The character device behind it, for what the tty layer's callers ask (TIOCGPTPEER, /dev/tty).
+    fn char_file(&self) -> Option<&Arc<dyn drivers::CharFile>> {
+        None
+    }
+
     /// Whether there is a position: lseek, pread and pwrite. Streams give ESPIPE.
     fn seekable(&self) -> bool {
         false
@@ -231,9 +269,37 @@ impl File {
         self.flags.store(flags.bits(), Ordering::Relaxed);
     }
 
+    /// A number that no other open file has now: the owner of its flock(2) and OFD locks.
+    pub fn id(&self) -> u64 {
+        std::ptr::from_ref(self).addr() as u64
+    }
+
     /// O_NONBLOCK.
     pub fn nonblock(&self) -> bool {
         self.flags().contains(OpenFlags::NONBLOCK)
+    }
+
+    /// A descriptor of the table `table` is gone (close, dup2, exec, exit): flushes, and releases
+    /// the POSIX locks of that table on the file.
+    pub fn close_one(self: Arc<Self>, table: u64) {
+        self.ops.flush(&self);
+        if let Some(locks) = self.path.inode().vfs.locks() {
+            locks.release_process(table);
+        }
+    }
+
+    /// The inode.
+    #[inline]
+    pub fn inode(&self) -> &Arc<crate::inode::Inode> {
+        self.path.inode()
+    }
+
+    /// What /proc/PID/fd/N shows, as seen from `root`.
+    pub fn display_name(&self, root: &Path) -> Vec<u8> {
+        if self.path.dentry.sb().fs().type_name() == crate::anon::TYPE_NAME {
+            return self.ops.anon_name().into_bytes();
+        }
+        self.path.name_from(root).0
     }
 
     /// The concrete operations, if they are a `T`.
@@ -245,6 +311,9 @@ impl File {
 impl Drop for File {
     fn drop(&mut self) {
         let ops = self.ops.clone();
+        if let Some(locks) = self.path.inode().vfs.locks() {
+            locks.release_file(self.id());
+        }
         ops.release(self);
     }
 }

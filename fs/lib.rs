@@ -1,14 +1,36 @@
-//! Files: the VFS, ext4, tmpfs, procfs, devtmpfs, pipes, epoll.
+//! Files: the VFS, ext4, tmpfs, procfs, devtmpfs, pipes, epoll. See `README.md`.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod anon;
 pub mod dentry;
+pub mod devpts;
+pub mod devtmpfs;
+pub mod dir;
+pub mod fdtable;
 pub mod file;
+mod file_io;
+pub mod initramfs;
 pub mod inode;
+pub mod lock;
 pub mod mount;
+pub mod ops;
 pub mod path;
+pub mod pipe;
+pub mod regular;
+pub mod special;
+pub mod splice;
+pub mod super_block;
+pub mod tmpfs;
+pub mod vfs;
 pub mod vfs_inode;
+pub mod walk;
 
+pub use fdtable::FdTable;
 pub use file::{Caller, File, FileOps, OpenFlags};
 pub use inode::{Attr, DirEntry, FileSystem, FileSystemType, FileType, Inode, InodeOps, SetAttr};
-pub use path::Path;
+pub use mount::{Mount, MountFlags, MountNamespace};
+pub use path::{FsContext, Path};
+pub use vfs::{Devices, Vfs};
+pub use walk::{LookupFlags, lookup, lookup_parent};
