@@ -247,7 +247,7 @@ pub fn waitid(
         1 if id > 0 => Who::Pid(id as u32),
         2 if id == 0 => Who::Group(own_group(cx)),
         2 if id > 0 => Who::Group(id as u32),
-        3 => Who::Pid(crate::pidfd::pid_of(&*cx.file(Fd(id))?)?),
+        3 => Who::Pid(crate::services::pid_of(&*cx.file(Fd(id))?)?),
         _ => return err(Errno::EINVAL),
     };
     let news = waiting::wait(cx, who, options)?;

@@ -357,7 +357,7 @@ pub fn pidfd_open(cx: &mut Ctx<'_>, pid: i32, flags: u32) -> SysResult {
     let is_thread = p.is_none() && tree.task(pid as u32).is_some();
     drop(tree);
     let p = p.ok_or(if is_thread { Errno::EINVAL } else { Errno::ESRCH })?;
-    let file = crate::pidfd::open(cx.kernel, &p, flags & NONBLOCK != 0)?;
+    let file = crate::services::open_pidfd(cx.kernel, &p, flags & NONBLOCK != 0)?;
     super::file::install(cx, file, true)
 }
 
@@ -369,7 +369,7 @@ pub fn pidfd_send_signal(cx: &mut Ctx<'_>, fd: Fd, sig: Signo, info: UserAddr, f
     if flags != 0 {
         return err(Errno::EINVAL);
     }
-    let pid = crate::pidfd::pid_of(&*cx.file(fd)?)?;
+    let pid = crate::services::pid_of(&*cx.file(fd)?)?;
     let i = if info.is_null() {
         SigInfo::user(valid(sig)?, code::USER, cx.task.pid(), cx.cred().uid)
     } else {
@@ -400,7 +400,7 @@ pub fn pidfd_getfd(cx: &mut Ctx<'_>, pidfd: Fd, fd: Fd, flags: u32) -> SysResult
     if flags != 0 {
         return err(Errno::EINVAL);
     }
-    let pid = crate::pidfd::pid_of(&*cx.file(pidfd)?)?;
+    let pid = crate::services::pid_of(&*cx.file(pidfd)?)?;
     let p = cx.kernel.tree.lock().process(pid).cloned().ok_or(Errno::ESRCH)?;
     let t = p.any_thread().ok_or(Errno::ESRCH)?;
     let (me, it) = (cx.cred(), t.cred());

@@ -162,7 +162,7 @@ pub fn clone(cx: &mut Ctx<'_>, a: &CloneArgs) -> Result<i64> {
     // What can fail comes before the child is visible.
     let mut pidfd = None;
     if has(flag::PIDFD) {
-        let file = crate::pidfd::open(&kernel, &process, false)?;
+        let file = crate::services::open_pidfd(&kernel, &process, false)?;
         let max = parent.process.rlimit(Resource::Nofile);
         let fd = cx.files().install(file, true, max)?;
         pidfd = Some(fd);
