@@ -1,4 +1,4 @@
-//! The one place where a host's error number becomes an error of ours.
+//! What raw host calls return, as results. The conversion of error numbers itself is in sys.rs.
 
 use base::{Errno, Error, Result};
 
@@ -7,15 +7,16 @@ use base::{Errno, Error, Result};
 pub(crate) fn host_error(e: nix::errno::Errno) -> Error {
     Errno::from_code(e as i32).into()
 }
+use crate::sys::{check, last_error};
 
 /// The result of a raw libc call: -1 is the error in `errno`.
 #[track_caller]
 pub(crate) fn cvt(ret: libc::c_int) -> Result<libc::c_int> {
-    if ret == -1 { Err(host_error(nix::errno::Errno::last())) } else { Ok(ret) }
+    check(ret.into()).map(|_| ret)
 }
 
 /// As [`cvt`], for calls that return a byte count.
 #[track_caller]
 pub(crate) fn cvt_len(ret: isize) -> Result<usize> {
-    usize::try_from(ret).map_err(|_| host_error(nix::errno::Errno::last()))
+    usize::try_from(ret).map_err(|_| last_error())
 }

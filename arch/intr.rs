@@ -25,6 +25,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
 
+use crate::cpu;
 use crate::hosterr::{cvt, host_error};
 use crate::hoststream::Endpoint;
 use crate::hosttty;
@@ -169,10 +170,7 @@ fn device() -> Result<&'static Device> {
         thread: Mutex::new(None),
         thread_id: OnceLock::new(),
     });
-    let thread = std::thread::Builder::new()
-        .name("umbra-dev".into())
-        .spawn(move || device.run(&signalfd))
-        .map_err(|e| base::Error::new(Errno::from_code(e.raw_os_error().unwrap_or(11))))?;
+    let thread = cpu::device_thread("umbra-dev", move || device.run(&signalfd))?;
     *lock(&device.thread) = Some(thread);
     Ok(device)
 }
@@ -286,6 +284,19 @@ impl Device {
 
     fn run(&self, signalfd: &OwnedFd) {
         let _ = self.thread_id.set(std::thread::current().id());
+        // A blocked fault would kill the process without a word (panic.rs).
+        let mut faults = SigSet::empty();
+        for s in [
+            Signal::SIGSEGV,
+            Signal::SIGBUS,
+            Signal::SIGILL,
+            Signal::SIGFPE,
+            Signal::SIGSYS,
+            Signal::SIGABRT,
+        ] {
+            faults.add(s);
+        }
+        let _ = faults.thread_unblock();
         let mut events = [EpollEvent::empty(); 32];
         while !self.stop.load(Ordering::Acquire) {
             let n = match self.epoll.wait(&mut events, nix::sys::epoll::EpollTimeout::NONE) {

@@ -12,7 +12,9 @@ pub mod hostfile;
 pub mod hoststream;
 pub mod hosttty;
 pub mod intr;
+pub mod lockdown;
 pub mod machine;
+pub mod panic;
 pub mod physmem;
 pub mod ptrace;
 pub mod random;
@@ -23,6 +25,7 @@ mod sys;
 pub mod timer;
 pub mod vdso;
 pub mod vvar;
+pub mod xsave;
 
 pub use machine::{Event, FaultInfo, Machine, Prot, Space, Thread};
 pub use physmem::PhysMem;

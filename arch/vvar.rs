@@ -24,6 +24,7 @@ use base::{Pfn, PhysAddr};
 
 use crate::clock::{self, Sample};
 use crate::physmem::PhysMem;
+use crate::xsave::cpuid;
 
 /// First and longest time between updates, in nanoseconds.
 const FIRST_PERIOD: u64 = 2_000_000;
@@ -316,9 +317,9 @@ impl Calibration {
 fn counter_is_usable() -> bool {
     let path = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
     let source = std::fs::read_to_string(path).unwrap_or_default();
-    let invariant = std::arch::x86_64::__cpuid(0x8000_0000).eax >= 0x8000_0007
-        && std::arch::x86_64::__cpuid(0x8000_0007).edx & 1 << 8 != 0;
-    let rdtscp = std::arch::x86_64::__cpuid(0x8000_0001).edx & 1 << 27 != 0;
+    let invariant =
+        cpuid(0x8000_0000, 0).eax >= 0x8000_0007 && cpuid(0x8000_0007, 0).edx & 1 << 8 != 0;
+    let rdtscp = cpuid(0x8000_0001, 0).edx & 1 << 27 != 0;
     let paravirtual = ["kvm-clock", "hyperv_clocksource_tsc_page", "xen"];
     let source = source.trim();
     rdtscp && (source == "tsc" || invariant && paravirtual.contains(&source))

@@ -48,11 +48,11 @@ fn a_stub_has_nothing_of_the_host() {
     };
     let fds = |pid: &i32| std::fs::read_dir(format!("/proc/{pid}/fd")).expect("fds").count();
     let tasks = m.host_tasks();
-    // Zygote, server, guest task.
-    assert_eq!(tasks.len(), 3);
+    // Zygote, server, guest task, the zygote's twin.
+    assert_eq!(tasks.len(), 4);
     let mut kinds: Vec<(bool, usize)> = tasks.iter().map(|p| (filtered(p), fds(p))).collect();
     kinds.sort_unstable();
-    assert_eq!(kinds, [(false, 2), (true, 0), (true, 1)]);
+    assert_eq!(kinds, [(false, 2), (false, 2), (true, 0), (true, 1)]);
     for pid in &tasks {
         // Fields of stat behind the name in parentheses: state, parent, group, session.
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
@@ -242,16 +242,32 @@ fn death_of_any_task_is_an_event() {
 #[test]
 fn the_zygote_is_replaced() {
     let m = machine();
-    let zygote = m.host_tasks()[0];
-    kill(zygote, "-KILL");
-    std::thread::sleep(Duration::from_millis(20));
-    for _ in 0..4 {
+    let original = m.host_tasks();
+    let use_a_stub = || {
         let s = space_with(&m, CALLS);
         let mut t = thread_at(&s, CODE);
         assert_eq!(call_nr(common::run(&mut t)), 39);
-        std::mem::forget((s, t));
+        (s, t)
+    };
+    let mut held = vec![use_a_stub()]; // the pooled one
+    // The zygote; its twin, the youngest; then both that are there by then.
+    let mut victims = vec![original[0]];
+    for _ in 0..3 {
+        for &pid in &victims {
+            kill(pid, "-KILL");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        let before = m.host_tasks();
+        held.push(use_a_stub());
+        held.push(use_a_stub());
+        assert!(victims.iter().all(|v| !m.host_tasks().contains(v)));
+        let unfiltered = |pid: &i32| {
+            std::fs::read_to_string(format!("/proc/{pid}/status"))
+                .is_ok_and(|s| s.contains("Seccomp:\t0"))
+        };
+        victims = m.host_tasks().into_iter().filter(unfiltered).collect();
+        assert_eq!(victims.len(), 2, "{before:?} {:?}", m.host_tasks());
     }
-    assert!(!m.host_tasks().contains(&zygote));
 }
 
 #[test]
