@@ -99,8 +99,9 @@ impl Zygote {
 
     /// A second zygote, cloned from this one.
     pub(super) fn twin(&mut self) -> Result<Zygote> {
-        let pid = self.call(TEXT, libc::SYS_clone, [SERVER_FLAGS.into(), 0, 0, 0, 0, 0])?;
-        let pid = pid as HostPid;
+        let pid = self.call(TEXT, libc::SYS_clone, [SERVER_FLAGS.into(), 0, 0, 0, 0, 0]);
+        self.rest()?;
+        let pid = pid? as HostPid;
         self.host.born(pid);
         let mut twin = Zygote {
             pid,
@@ -117,7 +118,6 @@ impl Zygote {
         let die = libc::PR_SET_PDEATHSIG as u64;
         twin.call(TEXT, libc::SYS_prctl, [die, libc::SIGKILL as u64, 0, 0, 0, 0])?;
         twin.rest()?;
-        self.rest()?;
         Ok(twin)
     }
 

@@ -204,7 +204,7 @@ type Process = (Arc<dyn Space>, Vec<Box<dyn Thread>>);
 
 fn kill(pid: i32, signal: &str) {
     let ok = Command::new("/bin/kill").args([signal, &pid.to_string()]).status();
-    assert!(ok.is_ok(), "no kill program");
+    ok.expect("a kill program");
 }
 
 #[test]
@@ -392,6 +392,71 @@ fn death_storm() {
     for pid in tasks {
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "{pid} is left");
     }
+}
+
+/// Not a test of its own.
+#[test]
+#[ignore = "run by the_backend_works_behind_the_allow_list"]
+fn locked_kernel() {
+    use std::io::Write;
+    arch::panic::install(Box::new(|_| ()));
+    common::enter_cpu();
+    let m = machine();
+    arch::lockdown::install().expect("filters");
+    for round in 0..3 {
+        println!("zygote {}", m.host_tasks()[0]);
+        std::io::stdout().flush().expect("parent listens");
+        std::io::stdin().read_line(&mut String::new()).expect("parent writes");
+        let mut held = Vec::new();
+        for _ in 0..6 {
+            let s = space_with(&m, CALLS);
+            let mut threads: Vec<_> = (0..3).map(|_| thread_at(&s, CODE)).collect();
+            for t in &mut threads {
+                assert_eq!(call_nr(common::run(t)), 39);
+                let x = t.xstate().expect("alive");
+                t.set_xstate(&x).expect("same");
+            }
+            for i in 0..6000u64 {
+                s.map(UserAddr(0x1000_0000 + i * 8192), Pfn(5), 1, rw(), false);
+            }
+            s.flush().expect("alive");
+            held.push((s, threads));
+        }
+        drop(held);
+        while m.idle_work() {}
+        arch::timer::arm(Some(arch::clock::monotonic() + Duration::from_millis(1)));
+        arch::cpu::idle(None);
+        let fiber = arch::switch::Fiber::new(1 << 16, Box::new(|| ()));
+        drop(fiber);
+        println!("round {round} is over");
+    }
+}
+
+#[test]
+fn the_backend_works_behind_the_allow_list() {
+    use std::io::Write;
+    let mut child = Command::new(std::env::current_exe().expect("path"))
+        .args(["--ignored", "--exact", "locked_kernel", "--nocapture"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("self");
+    let mut to = child.stdin.take().expect("piped");
+    let mut rounds = 0;
+    for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
+        let line = line.expect("text");
+        if let Some(at) = line.find("zygote ") {
+            if rounds > 0 {
+                kill(line[at + 7..].parse().expect("a pid"), "-KILL");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            to.write_all(b"\n").expect("child reads");
+        }
+        rounds += u32::from(line.starts_with("round"));
+    }
+    let out = child.wait_with_output().expect("ends");
+    assert_eq!(rounds, 3, "{}", String::from_utf8_lossy(&out.stderr));
 }
 
 /// Not a test of its own: the kernel that `no_stub_outlives_the_kernel` kills.
