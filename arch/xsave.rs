@@ -95,12 +95,12 @@ impl Layout {
     pub fn component(&self, i: u32) -> Option<(usize, usize)> {
         self.components.get(i as usize).copied().filter(|c| c.1 != 0)
     }
+}
 
-    /// Bytes that a signal frame needs for the area, with the second magic number. It must be
-    /// aligned to 64 bytes.
-    pub fn frame_bytes(&self) -> usize {
-        self.frame_size + 4
-    }
+/// Bytes that a signal frame needs for the area, with the second magic number. It must be aligned to
+/// 64 bytes.
+pub fn frame_len() -> usize {
+    layout().frame_size + 4
 }
 
 /// # Safety
@@ -151,15 +151,15 @@ pub fn initial() -> XState {
     state
 }
 
-/// What a signal frame holds for `state`: [`Layout::frame_bytes`] bytes.
+/// What a signal frame holds for `state`: [`frame_len`] bytes.
 pub fn to_frame(state: &XState) -> Vec<u8> {
     let l = layout();
-    let mut b = vec![0; l.frame_bytes()];
+    let mut b = vec![0; frame_len()];
     let n = l.frame_size.min(state.0.len());
     b[..n].copy_from_slice(&state.0[..n]);
     b[SW_BYTES..FXSAVE].fill(0);
     put32(&mut b, SW_BYTES, FP_XSTATE_MAGIC1);
-    put32(&mut b, SW_BYTES + 4, l.frame_bytes() as u32);
+    put32(&mut b, SW_BYTES + 4, frame_len() as u32);
     put64(&mut b, SW_BYTES + 8, l.features);
     put32(&mut b, SW_BYTES + 16, l.frame_size as u32);
     let present = u64_at(&b, FXSAVE) & l.features | FP_SSE;
@@ -181,8 +181,8 @@ pub fn frame_extent(fxsave: &[u8; FXSAVE]) -> usize {
     if plausible { size + 4 } else { FXSAVE }
 }
 
-/// The state that a guest's frame asks for, in a form that the host takes. `frame` has the length
-/// that [`frame_extent`] gave. As in Linux, a frame without valid magic numbers restores x87 and SSE only,
+/// The state that a guest's frame asks for, in a form that the host takes. `frame` is what could be read of it: at
+/// least 512 bytes, at most [`frame_len`]; [`frame_extent`] tells how much counts. As in Linux, a frame without valid magic numbers restores x87 and SSE only,
 /// and what a frame leaves out becomes initial.
 ///
 /// # Errors
@@ -244,10 +244,10 @@ pub fn set_pkru(state: &mut XState, value: u32) {
 }
 
 /// AT_MINSIGSTKSZ: the largest signal frame, with its alignments and the red zone.
-pub fn min_signal_stack() -> u64 {
+pub fn min_sigstack() -> u64 {
     // siginfo, ucontext and return address (440), red zone (128), alignment; 928 as in Linux, which
     // counts the largest of its frame formats.
-    (928 + layout().frame_bytes() as u64).next_multiple_of(16)
+    (928 + frame_len() as u64).next_multiple_of(16)
 }
 
 /// A value of the host's auxiliary vector, as the host gave it: getauxval(3) will not do, because
@@ -258,14 +258,21 @@ fn host_auxv(wanted: u64) -> Option<u64> {
     auxv.chunks_exact(16).find(|e| u64_at(e, 0) == wanted).map(|e| u64_at(e, 8))
 }
 
-/// AT_HWCAP: CPUID leaf 1, edx, as the host's kernel sees it (it hides bits that it does not use).
-pub fn hwcap() -> u64 {
-    host_auxv(libc::AT_HWCAP).unwrap_or_else(|| u64::from(cpuid(1, 0).edx))
+/// What programs are told of the CPU in the auxiliary vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HwCap {
+    /// AT_HWCAP: CPUID leaf 1, edx, as the host's kernel sees it (it hides bits that it does not use).
+    pub hwcap: u64,
+    /// AT_HWCAP2: bit 1 if user code may use RDFSBASE and its kin, which the host must have enabled.
+    pub hwcap2: u64,
 }
 
-/// AT_HWCAP2: bit 1 if user code may use RDFSBASE and its kin. Only if the host has switched them on.
-pub fn hwcap2() -> u64 {
-    host_auxv(libc::AT_HWCAP2).unwrap_or(0) & 2
+/// The CPU's capabilities.
+pub fn hwcap() -> HwCap {
+    HwCap {
+        hwcap: host_auxv(libc::AT_HWCAP).unwrap_or_else(|| u64::from(cpuid(1, 0).edx)),
+        hwcap2: host_auxv(libc::AT_HWCAP2).unwrap_or(0) & 2,
+    }
 }
 
 #[cfg(test)]
@@ -280,11 +287,11 @@ mod tests {
         assert_eq!(l.mxcsr_mask & 0xffbf, 0xffbf);
         let host = host_auxv(libc::AT_MINSIGSTKSZ).unwrap_or(0);
         let sse2 = 1 << 26;
-        assert_eq!(hwcap() & sse2, sse2);
+        assert_eq!(hwcap().hwcap & sse2, sse2);
         if host != 0 {
-            assert!(min_signal_stack().abs_diff(host) <= 16, "{} {host}", min_signal_stack());
+            assert!(min_sigstack().abs_diff(host) <= 16, "{} {host}", min_sigstack());
         }
-        println!("{l:?} min {}, host {host}", min_signal_stack());
+        println!("{l:?} min {}, host {host}", min_sigstack());
     }
 
     #[test]
@@ -302,7 +309,7 @@ mod tests {
         }
         put64(&mut s.0, FXSAVE, present);
         let frame = to_frame(&s);
-        assert_eq!(frame.len(), l.frame_bytes());
+        assert_eq!(frame.len(), frame_len());
         let fx = frame.first_chunk().expect("512 bytes");
         assert_eq!(frame_extent(fx), frame.len());
         assert_eq!(u64_at(fx, SW_BYTES + 8), l.features);
@@ -348,7 +355,7 @@ mod tests {
             put32(&mut f, SW_BYTES + 4, extended);
             put32(&mut f, SW_BYTES + 16, size);
             let fx = f.first_chunk().expect("512 bytes");
-            assert!(frame_extent(fx) <= l.frame_bytes());
+            assert!(frame_extent(fx) <= frame_len());
             assert!(from_frame(&f).is_ok());
         }
     }

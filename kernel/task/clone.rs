@@ -126,9 +126,9 @@ pub fn clone(cx: &mut Ctx<'_>, a: &CloneArgs) -> Result<i64> {
 
     let mm = if has(flag::VM) { cx.mm.clone() } else { cx.mm.fork()? };
     let files = cx.files();
-    let files = if has(flag::FILES) { files } else { Arc::new((*files).clone()) };
+    let files = if has(flag::FILES) { files } else { files.fork() };
     let fs = parent.fs();
-    let fs = if has(flag::FS) { fs } else { Arc::new((*fs).clone()) };
+    let fs = if has(flag::FS) { fs } else { fs.fork() };
 
     let mut regs = *cx.thread.regs();
     regs.rax = 0;
@@ -164,7 +164,7 @@ pub fn clone(cx: &mut Ctx<'_>, a: &CloneArgs) -> Result<i64> {
     if has(flag::PIDFD) {
         let file = crate::pidfd::open(&kernel, &process, false)?;
         let max = parent.process.rlimit(Resource::Nofile);
-        let fd = cx.files().alloc(file, true, 0, max)?;
+        let fd = cx.files().install(file, true, max)?;
         pidfd = Some(fd);
         if let Err(e) = cx.mm.write(a.pidfd, &fd.to_le_bytes()) {
             let _ = cx.files().close(fd);

@@ -35,26 +35,15 @@ impl Kernel {
         let kernel = self.clone();
         let t = task.clone();
         let entry = Box::new(move || {
-            kernel.sched.first_run();
             run(kernel, t, thread);
             // Everything that the loop owned has been dropped: nothing on this stack needs it.
-            finish();
+            crate::sched::exit_current();
         });
         let fiber = arch::switch::Fiber::new(STACK_BYTES, entry)?;
         task.fiber.call_once(|| Arc::new(fiber));
         self.sched.start(task, first);
         Ok(())
     }
-}
-
-/// The end of a task's stack.
-fn finish() {
-    let Some(me) = crate::sched::current() else { return };
-    let kernel = me.kernel();
-    // The scheduler keeps the last reference until another stack runs; the kernel outlives us.
-    let sched = Arc::as_ptr(&kernel);
-    let _ = sched;
-    crate::sched::exit_current(kernel, me);
 }
 
 fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>) {
@@ -217,10 +206,8 @@ fn fault(cx: &mut Ctx<'_>, info: &FaultInfo) {
             cx.last_fault = (14, code_bits, addr.0);
             cx.task.force_signal(SigInfo::fault(nr::BUS, code, addr.0));
         }
-        FaultResult::Oom => {
-            log::warn!("out of memory: {:?} is killed", cx.task);
-            exit::exit_group(&cx.task, nr::KILL as i32);
-        }
+        // Somebody has been killed for memory: perhaps us. If not, the instruction is repeated.
+        FaultResult::Oom => cx.kernel.sched.yield_now(&cx.task.clone(), true),
         FaultResult::Killed => exit::exit_group(&cx.task, nr::KILL as i32),
     }
 }

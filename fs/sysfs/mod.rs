@@ -1,0 +1,1 @@
+//! sysfs: devices and kernel objects as files.
