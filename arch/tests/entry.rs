@@ -328,7 +328,9 @@ fn extended_state_of_full_size_survives() {
     assert_eq!(call_nr(common::run(&mut t)), 500);
     let mut x = t.xstate().expect("alive");
     assert_eq!(x.0.len(), m.xstate_size());
-    assert_eq!(x.0, m.initial_xstate().as_ref().into(), "nothing has touched it");
+    // A CPU may or may not say that a component in its initial state is in use (XSTATE_BV).
+    let same = |a: &[u8], b: &[u8]| a[..512] == b[..512] && a[520..] == b[520..];
+    assert!(same(&x.0, &m.initial_xstate()), "nothing has touched it");
     assert_eq!(x.0[24..28], 0x1f80u32.to_le_bytes());
     x.0[160..416].fill(0xa5); // xmm0..15
     x.0[512] |= 2; // XSTATE_BV: SSE
@@ -352,7 +354,7 @@ fn extended_state_of_full_size_survives() {
     assert_eq!(child.xstate().expect("alive").0[160..416], x.0[160..416]);
     drop(child);
     let mut next = thread_at(&s, CODE);
-    assert_eq!(next.xstate().expect("alive").0, m.initial_xstate().as_ref().into());
+    assert!(same(&next.xstate().expect("alive").0, &m.initial_xstate()));
 }
 
 #[test]

@@ -48,11 +48,11 @@ fn a_stub_has_nothing_of_the_host() {
     };
     let fds = |pid: &i32| std::fs::read_dir(format!("/proc/{pid}/fd")).expect("fds").count();
     let tasks = m.host_tasks();
-    // Zygote, server, guest task.
-    assert_eq!(tasks.len(), 3);
+    // Zygote, server, guest task, the zygote's twin.
+    assert_eq!(tasks.len(), 4);
     let mut kinds: Vec<(bool, usize)> = tasks.iter().map(|p| (filtered(p), fds(p))).collect();
     kinds.sort_unstable();
-    assert_eq!(kinds, [(false, 2), (true, 0), (true, 1)]);
+    assert_eq!(kinds, [(false, 2), (false, 2), (true, 0), (true, 1)]);
     for pid in &tasks {
         // Fields of stat behind the name in parentheses: state, parent, group, session.
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
@@ -204,7 +204,7 @@ type Process = (Arc<dyn Space>, Vec<Box<dyn Thread>>);
 
 fn kill(pid: i32, signal: &str) {
     let ok = Command::new("/bin/kill").args([signal, &pid.to_string()]).status();
-    assert!(ok.is_ok(), "no kill program");
+    ok.expect("a kill program");
 }
 
 #[test]
@@ -242,16 +242,32 @@ fn death_of_any_task_is_an_event() {
 #[test]
 fn the_zygote_is_replaced() {
     let m = machine();
-    let zygote = m.host_tasks()[0];
-    kill(zygote, "-KILL");
-    std::thread::sleep(Duration::from_millis(20));
-    for _ in 0..4 {
+    let original = m.host_tasks();
+    let use_a_stub = || {
         let s = space_with(&m, CALLS);
         let mut t = thread_at(&s, CODE);
         assert_eq!(call_nr(common::run(&mut t)), 39);
-        std::mem::forget((s, t));
+        (s, t)
+    };
+    let mut held = vec![use_a_stub()]; // the pooled one
+    // The zygote; its twin, the youngest; then both that are there by then.
+    let mut victims = vec![original[0]];
+    for _ in 0..3 {
+        for &pid in &victims {
+            kill(pid, "-KILL");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        let before = m.host_tasks();
+        held.push(use_a_stub());
+        held.push(use_a_stub());
+        assert!(victims.iter().all(|v| !m.host_tasks().contains(v)));
+        let unfiltered = |pid: &i32| {
+            std::fs::read_to_string(format!("/proc/{pid}/status"))
+                .is_ok_and(|s| s.contains("Seccomp:\t0"))
+        };
+        victims = m.host_tasks().into_iter().filter(unfiltered).collect();
+        assert_eq!(victims.len(), 2, "{before:?} {:?}", m.host_tasks());
     }
-    assert!(!m.host_tasks().contains(&zygote));
 }
 
 #[test]
@@ -376,6 +392,71 @@ fn death_storm() {
     for pid in tasks {
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "{pid} is left");
     }
+}
+
+/// Not a test of its own.
+#[test]
+#[ignore = "run by the_backend_works_behind_the_allow_list"]
+fn locked_kernel() {
+    use std::io::Write;
+    arch::panic::install(Box::new(|_| ()));
+    common::enter_cpu();
+    let m = machine();
+    arch::lockdown::install().expect("filters");
+    for round in 0..3 {
+        println!("zygote {}", m.host_tasks()[0]);
+        std::io::stdout().flush().expect("parent listens");
+        std::io::stdin().read_line(&mut String::new()).expect("parent writes");
+        let mut held = Vec::new();
+        for _ in 0..6 {
+            let s = space_with(&m, CALLS);
+            let mut threads: Vec<_> = (0..3).map(|_| thread_at(&s, CODE)).collect();
+            for t in &mut threads {
+                assert_eq!(call_nr(common::run(t)), 39);
+                let x = t.xstate().expect("alive");
+                t.set_xstate(&x).expect("same");
+            }
+            for i in 0..6000u64 {
+                s.map(UserAddr(0x1000_0000 + i * 8192), Pfn(5), 1, rw(), false);
+            }
+            s.flush().expect("alive");
+            held.push((s, threads));
+        }
+        drop(held);
+        while m.idle_work() {}
+        arch::timer::arm(Some(arch::clock::monotonic() + Duration::from_millis(1)));
+        arch::cpu::idle(None);
+        let fiber = arch::switch::Fiber::new(1 << 16, Box::new(|| ()));
+        drop(fiber);
+        println!("round {round} is over");
+    }
+}
+
+#[test]
+fn the_backend_works_behind_the_allow_list() {
+    use std::io::Write;
+    let mut child = Command::new(std::env::current_exe().expect("path"))
+        .args(["--ignored", "--exact", "locked_kernel", "--nocapture"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("self");
+    let mut to = child.stdin.take().expect("piped");
+    let mut rounds = 0;
+    for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
+        let line = line.expect("text");
+        if let Some(at) = line.find("zygote ") {
+            if rounds > 0 {
+                kill(line[at + 7..].parse().expect("a pid"), "-KILL");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            to.write_all(b"\n").expect("child reads");
+        }
+        rounds += u32::from(line.starts_with("round"));
+    }
+    let out = child.wait_with_output().expect("ends");
+    assert_eq!(rounds, 3, "{}", String::from_utf8_lossy(&out.stderr));
 }
 
 /// Not a test of its own: the kernel that `no_stub_outlives_the_kernel` kills.
