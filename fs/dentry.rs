@@ -93,6 +93,11 @@ impl Dentry {
         Dentry::make(sb, Some(inode), None, name.into())
     }
 
+    /// As [`Dentry::root`] with a shared name.
+    pub(crate) fn nameless(sb: Arc<SuperBlock>, inode: Arc<Inode>, name: Arc<[u8]>) -> Arc<Dentry> {
+        Dentry::make(sb, Some(inode), None, name)
+    }
+
     /// A dentry that no table knows: for a file system whose names are not cached, and for
     /// O_TMPFILE.
     pub(crate) fn unhashed(parent: &Arc<Dentry>, name: &[u8], inode: Arc<Inode>) -> Arc<Dentry> {
@@ -142,6 +147,9 @@ impl Dentry {
     pub(crate) fn set_unlinked(&self, gone: bool) {
         self.unlinked.store(gone, Ordering::Release);
     }
+
+    /// link(2) gave the object of an O_TMPFILE dentry a name; its own stays what it was.
+    pub(crate) fn linked_again(&self) {}
 
     /// Whether something may be mounted on it (in some namespace).
     #[inline]

@@ -322,6 +322,12 @@ pub trait InodeOps: Any + Send + Sync {
         Ok(if data { offset } else { size })
     }
 
+    /// If `offset` lies in a hole that is not in the page cache and need not be: how many zero bytes
+    /// come from there (up to the end of file at most). For file systems that live in memory.
+    fn hole_at(&self, _offset: u64) -> Option<u64> {
+        None
+    }
+
     /// Writes the inode (and unless `data_only` all of its metadata) to the device and flushes it.
     /// The VFS has written the dirty pages before.
     ///
