@@ -344,6 +344,21 @@ impl Dentry {
         }
     }
 
+    /// Drops the negative entries below: names have appeared without the VFS's doing.
+    pub(crate) fn forget_negative(&self) {
+        let mut gone = Vec::new();
+        let mut t = self.children.lock();
+        t.retain(|c| {
+            let keep = c.dentry.inode.is_some();
+            if !keep {
+                gone.push(c.dentry.clone());
+            }
+            keep
+        });
+        drop(t);
+        drop(gone);
+    }
+
     /// Drops the cached tree below: the last mount is gone. What is still open stays alive by itself.
     pub(crate) fn prune_tree(self: &Arc<Self>) {
         let mut todo = vec![self.clone()];
