@@ -1,6 +1,6 @@
 //! Block devices: what a disk can do, whatever it is made of.
 
-use base::{PhysAddr, Result};
+use base::{Errno, PhysAddr, Result, err};
 
 /// A disk. Offsets and lengths are in bytes and must be multiples of 512 (the logical sector).
 /// Calls may sleep; no spin lock may be held.
@@ -42,5 +42,24 @@ pub trait BlockDevice: Send + Sync + std::fmt::Debug {
     /// Whether the device has no bytes at all.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// Bytes in a logical sector.
+pub const SECTOR: u64 = 512;
+
+/// Checks that `offset..offset + len` consists of whole sectors of a device of `size` bytes.
+///
+/// # Errors
+/// EINVAL.
+pub fn check_range(size: u64, offset: u64, len: usize) -> Result<()> {
+    let end = offset.checked_add(len as u64);
+    if offset.is_multiple_of(SECTOR)
+        && (len as u64).is_multiple_of(SECTOR)
+        && end.is_some_and(|e| e <= size)
+    {
+        Ok(())
+    } else {
+        err(Errno::EINVAL)
     }
 }

@@ -97,6 +97,11 @@ pub trait CharFile: Send + Sync {
     fn seekable(&self) -> bool {
         false
     }
+    /// lseek(2) on a device with positions of its own (/dev/kmsg). None: the file layer does it by
+    /// [`CharFile::seekable`].
+    fn seek_special(&self, _whence: u32, _offset: i64) -> Option<Result<u64>> {
+        None
+    }
     /// Whether the object is a terminal (`/dev/tty` reopens, TIOCGWINSZ ...).
     fn as_tty(&self) -> Option<&Arc<crate::tty::Tty>> {
         None
@@ -104,5 +109,14 @@ pub trait CharFile: Send + Sync {
     /// Whether mmap(2) gives zero pages (`/dev/zero`).
     fn maps_zero(&self) -> bool {
         false
+    }
+    /// `ioctl(TIOCGPTPEER)` on a pseudo-terminal master: opens its slave. The file layer calls this
+    /// instead of [`CharFile::ioctl`], since the answer is a new descriptor; it shows the slave as
+    /// the file `/dev/pts/MINOR`.
+    ///
+    /// # Errors
+    /// ENOTTY if this is no master; EIO as for opening the slave by name.
+    fn open_peer(&self, _info: OpenInfo, _who: &dyn Opener) -> Result<(DevNum, Arc<dyn CharFile>)> {
+        err(Errno::ENOTTY)
     }
 }

@@ -1,12 +1,21 @@
 //! The two traits that keep mm and fs apart.
 //!
-//! A VMA holds an `Arc<dyn Mappable>` and never sees an inode: a [`Mappable`] is "the pages of an
-//! object by index" (in practice a page cache, a device, or anonymous shared memory). A page cache in
-//! turn knows its file only as a [`Backing`]: how to read and write pages.
+//! A VMA holds an `Arc<dyn Mappable>` and never sees an inode: a [`Mappable`] is a name and a
+//! [`PageCache`]. A page cache in turn knows its file only as a [`Backing`]: how to read and write
+//! pages.
+
+use std::sync::Arc;
 
 use base::{PhysAddr, Result};
 
+use crate::page_cache::PageCache;
+
 /// Where a page cache's pages come from and go to. fs implements it for each inode.
+///
+/// Locks: all of these are called with the sleeping lock of an address space held when a page
+/// fault needs the page, and a fault happens inside of `PageCache::read` and `write` when the
+/// user's buffer is not there. So none of them may take a lock that the caller of
+/// `PageCache::{read,write,truncate}` holds (the inode's `i_rwsem`, in Linux's words).
 pub trait Backing: Send + Sync {
     /// Reads pages `first..first + frames.len()` of the object into whole frames; what lies beyond
     /// the end of the object, and holes, become zeros.
@@ -21,7 +30,8 @@ pub trait Backing: Send + Sync {
     /// EIO, ENOSPC, and what the device says. The pages stay dirty.
     fn write_pages(&self, first: u64, frames: &[PhysAddr]) -> Result<()>;
 
-    /// Size of the object in bytes, now.
+    /// Size of the object in bytes, now. Called under spin locks: it must not sleep nor take a
+    /// lock (an atomic load).
     fn size(&self) -> u64;
 
     /// Called before a page of a shared writable mapping becomes writable: reserves or allocates
@@ -50,9 +60,44 @@ pub struct ObjectName {
     pub ino: u64,
 }
 
-/// An object that can be mapped: pages by index. `Frame` is mm's counted reference to a frame; the
-/// trait is completed by mm (see page_cache.rs for the main implementation).
+/// An object that can be mapped. fs makes one for each open file (the name is that of the path it
+/// was opened by), all on the one page cache of the inode.
 pub trait Mappable: Send + Sync {
     /// For /proc/PID/maps.
     fn name(&self) -> ObjectName;
+    /// Its pages.
+    fn cache(&self) -> &Arc<PageCache>;
+}
+
+/// A page cache under no name.
+impl Mappable for Arc<PageCache> {
+    fn name(&self) -> ObjectName {
+        ObjectName::default()
+    }
+    fn cache(&self) -> &Arc<PageCache> {
+        self
+    }
+}
+
+/// A page cache under a fixed name.
+#[derive(Debug)]
+pub struct Named {
+    name: ObjectName,
+    cache: Arc<PageCache>,
+}
+
+impl Named {
+    /// `cache`, called `name` in /proc/PID/maps.
+    pub fn new(cache: Arc<PageCache>, name: ObjectName) -> Arc<dyn Mappable> {
+        Arc::new(Named { name, cache })
+    }
+}
+
+impl Mappable for Named {
+    fn name(&self) -> ObjectName {
+        self.name.clone()
+    }
+    fn cache(&self) -> &Arc<PageCache> {
+        &self.cache
+    }
 }
