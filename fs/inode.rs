@@ -505,9 +505,14 @@ impl fmt::Debug for MountArgs<'_> {
 }
 
 /// Inodes of one file system that are in memory, by number: each inode exists once.
-#[derive(Default)]
 pub struct InodeCache {
     map: base::lock::Mutex<hashbrown::HashMap<u64, Weak<Inode>>>,
+}
+
+impl Default for InodeCache {
+    fn default() -> Self {
+        InodeCache { map: base::lock::Mutex::new(hashbrown::HashMap::new()) }
+    }
 }
 
 impl fmt::Debug for InodeCache {

@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 
 pub mod dentry;
+pub mod ext4;
 pub mod file;
 pub mod inode;
 pub mod mount;
