@@ -47,7 +47,7 @@ impl Groups {
         loop {
             let Some((&ws, &(we, who))) = self.windows.range(s..e).next() else { return (s, e) };
             if who == ino {
-                let next = self.windows.range(we..e).find(|w| w.1.1 != ino).map(|w| *w.0);
+                let next = self.windows.range(we.min(e)..e).find(|w| w.1.1 != ino).map(|w| *w.0);
                 return (s, next.unwrap_or(e));
             }
             if ws > s {

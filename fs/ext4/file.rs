@@ -89,7 +89,8 @@ impl Backing for Core {
         let mut plan = Plan::default();
         let (end, size, convert) = {
             let mut s = self.lock();
-            let mut end = s.size.div_ceil(1 << bits).min((first + frames.len() as u64) << per);
+            let size = s.size.max(s.pending);
+            let mut end = size.div_ceil(1 << bits).min((first + frames.len() as u64) << per);
             if end <= start {
                 return Ok(());
             }
@@ -98,7 +99,7 @@ impl Backing for Core {
                 drop(s);
                 let txn = self.fs.begin()?;
                 s = self.lock();
-                end = end.min(s.size.div_ceil(1 << bits));
+                end = end.min(s.size.max(s.pending).div_ceil(1 << bits));
                 let r = self.allocate(&txn, &mut s, start, end, true);
                 self.store(&txn, &s)?;
                 r?;
@@ -119,7 +120,7 @@ impl Backing for Core {
                 );
                 at += m.len;
             }
-            (end, s.size, convert)
+            (end, size, convert)
         };
         let tail = (size & ((1 << bits) - 1)) as usize;
         let partial = tail != 0 && end == size.div_ceil(1 << bits);
@@ -205,6 +206,8 @@ impl Core {
             }
             if inside {
                 stop = stop.min(s.size);
+            } else {
+                s.pending = stop;
             }
             let (a, b) = (offset >> bits, stop.div_ceil(1 << bits));
             if a >= b || !self.has_holes(&mut s, a, b)? {
@@ -228,6 +231,7 @@ impl Core {
             }
             self.set_size(&mut s, end);
         }
+        s.pending = 0;
         s.mtime = now;
         s.ctime = now;
         self.store(&txn, &s)
@@ -248,6 +252,7 @@ impl Core {
                 self.fs.need_large_file();
             }
             let old = s.size;
+            s.pending = 0;
             self.set_size(&mut s, size);
             self.store(&txn, &s)?;
             old

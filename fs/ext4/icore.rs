@@ -45,6 +45,8 @@ pub(super) struct State {
     pub last_block: u64,
     /// Allocated blocks of an indirect file that were never written: start -> end.
     pub fresh: std::collections::BTreeMap<u64, u64>,
+    /// A write under way ends here: its pages may go out before the size says so.
+    pub pending: u64,
     /// Directories: no block before this one has much room.
     pub dir_hint: u64,
 }

@@ -62,7 +62,7 @@ impl Ext4Inode {
         if let Some(p) = &self.pages
             && p.dirty_pages() > 0
         {
-            p.sync_range(0, u64::MAX >> base::PAGE_SHIFT)?;
+            p.sync_range(0, u64::MAX)?;
         }
         self.core.settle()
     }
@@ -286,7 +286,7 @@ impl InodeOps for Ext4Inode {
             && !self.core.fs.is_read_only()
         {
             // A block is known to hold data once it has been written.
-            p.sync_range(0, u64::MAX >> base::PAGE_SHIFT)?;
+            p.sync_range(0, u64::MAX)?;
         }
         self.core.seek(offset, data)
     }
