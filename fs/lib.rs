@@ -11,6 +11,7 @@ pub mod dir;
 pub mod epoll;
 pub mod eventfd;
 pub mod fdtable;
+pub mod ext4;
 pub mod file;
 mod file_io;
 pub mod initramfs;
