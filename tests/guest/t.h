@@ -40,16 +40,26 @@ static inline void t_fail(const char *file, int line, const char *what, long got
 }
 
 /* The expression is true. */
-#define CHECK(e) do { errno = 0; if (!(e)) t_fail(__FILE__, __LINE__, #e, 0, errno); } while (0)
+#define CHECK(e) do { if (!(e)) t_fail(__FILE__, __LINE__, #e, 0, errno); } while (0)
 /* The call succeeds (anything but -1); its value is the value of OK(). */
-#define OK(call) ({ errno = 0; __typeof__(call) r_ = (call); \
-	if (r_ == (__typeof__(call))-1) t_fail(__FILE__, __LINE__, #call, -1, errno); r_; })
+#define OK(call) ({ \
+	__typeof__(call) r_ = (call); \
+	if (r_ == (__typeof__(call))-1) \
+		t_fail(__FILE__, __LINE__, #call, -1, errno); \
+	r_; })
 /* The call returns exactly this. */
-#define EQ(call, want) do { errno = 0; long r_ = (long)(call), w_ = (long)(want); \
-	if (r_ != w_) t_fail(__FILE__, __LINE__, #call " == " #want, r_, errno); } while (0)
+#define EQ(call, want) do { \
+	long r_ = (long)(call), w_ = (long)(want); \
+	if (r_ != w_) \
+		t_fail(__FILE__, __LINE__, #call " == " #want, r_, errno); \
+	} while (0)
 /* The call fails with this errno. */
-#define ERR(call, e) do { errno = 0; long r_ = (long)(call); \
-	if (r_ != -1 || errno != (e)) t_fail(__FILE__, __LINE__, #call " fails with " #e, r_, errno); } while (0)
+#define ERR(call, e) do { \
+	errno = 0; \
+	long r_ = (long)(call); \
+	if (r_ != -1 || errno != (e)) \
+		t_fail(__FILE__, __LINE__, #call " fails with " #e, r_, errno); \
+	} while (0)
 
 __attribute__((constructor)) static void t_init(void) { setvbuf(stdout, NULL, _IONBF, 0); }
 
@@ -73,7 +83,14 @@ __attribute__((unused)) static void t_reap(pid_t pid)
 }
 
 /* Runs body in a child that must exit 0. */
-#define IN_CHILD(body) do { pid_t p_ = OK(fork()); if (p_ == 0) { body; _exit(0); } t_reap(p_); } while (0)
+#define IN_CHILD(...) do { \
+	pid_t p_ = OK(fork()); \
+	if (p_ == 0) { \
+		__VA_ARGS__; \
+		_exit(0); \
+	} \
+	t_reap(p_); \
+	} while (0)
 
 __attribute__((unused)) static void t_msleep(int ms)
 {
