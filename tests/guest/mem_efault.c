@@ -25,7 +25,7 @@ int main(void)
 	ERR(pread(fd, (void *)0xffffffff81000000UL, 4, 0), EFAULT);
 	ERR(pread(fd, (void *)(1UL << 63), 4, 0), EFAULT);
 	ERR(nanosleep((void *)1, NULL), EFAULT);
-	ERR(sigaction(SIGUSR1, (void *)1, NULL), EFAULT);
+	ERR(syscall(SYS_rt_sigaction, SIGUSR1, (void *)1, NULL, 8), EFAULT);
 	ERR(waitpid(-1, (void *)1, WNOHANG), ECHILD);
 	EQ(mprotect(m, PAGE, PROT_READ), 0);
 	ERR(pread(fd, m, 4, 0), EFAULT); /* read-only to us is read-only to the kernel */
