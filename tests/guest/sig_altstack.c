@@ -1,7 +1,7 @@
 // sigaltstack: used only with SA_ONSTACK, reported while on it, errors, autodisarm.
 #include "t.h"
 static char stack[65536];
-static int onstack, flags, again;
+static volatile int onstack, flags, again;
 static void on(int s)
 {
 	char here;

@@ -1,7 +1,7 @@
 // Blocking, pending, SA_NODEFER, sa_mask, SA_RESETHAND and delivery order.
 #include "t.h"
 static char order[64];
-static int depth, deepest;
+static volatile int depth, deepest, again;
 static void on(int s)
 {
 	depth++;
@@ -10,7 +10,7 @@ static void on(int s)
 	char t[16];
 	snprintf(t, sizeof t, "%d ", s);
 	strcat(order, t);
-	if (s == SIGUSR1 && deepest < 3)
+	if (s == SIGUSR1 && again-- > 0)
 		raise(SIGUSR1);
 	depth--;
 }
@@ -18,10 +18,12 @@ int main(void)
 {
 	sigset_t s, old, p;
 	t_on(SIGUSR1, on, 0);
+	again = 2;
 	raise(SIGUSR1);
 	printf("deferred: depth %d, %s\n", deepest, order);
 	deepest = 0;
 	*order = 0;
+	again = 2;
 	t_on(SIGUSR1, on, SA_NODEFER);
 	raise(SIGUSR1);
 	printf("nodefer: depth %d, %s\n", deepest, order);

@@ -1,8 +1,8 @@
 // Every field of siginfo for kill, tgkill, sigqueue, a child and an alarm.
 #include "t.h"
-static siginfo_t got;
+static volatile siginfo_t got;
 static volatile int n;
-static void on(int s, siginfo_t *i, void *u) { got = *i; n++; }
+static void on(int s, siginfo_t *i, void *u) { *(siginfo_t *)&got = *i; n++; }
 int main(void)
 {
 	for (int s = 1; s < 32; s++)
