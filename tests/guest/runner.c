@@ -2,9 +2,10 @@
  * first process of a kernel. It needs little of a kernel: fork, execve, pipe, poll,
  * wait4, kill and a writable directory.
  *
- *   runner [-f FIRST] [-d DIR] [-b BINDIR] LIST
+ *   runner [-d DIR] [-b BINDIR] LIST
+ *   runner [-d DIR] [-b BINDIR] -l "NAME SECONDS [ARG...];..."
  *
- * LIST has one program a line: NAME SECONDS [ARG...]. Each runs in the fresh empty
+ * The file LIST has one program a line: NAME SECONDS [ARG...]. Each runs in the fresh empty
  * directory DIR (default /tmp/t), with a session of its own, standard input from
  * BINDIR/NAME.stdin or /dev/null, standard output and error in one pipe.
  * For each it prints "@> NAME", then "@< NAME OUTCOME LENGTH" and LENGTH bytes of
@@ -172,30 +173,35 @@ static void run(char **argv, int seconds)
 
 int main(int argc, char **argv)
 {
-	int first = 0, opt, nr = 0;
+	int opt;
+	FILE *list = NULL;
 	char line[1024];
-	while ((opt = getopt(argc, argv, "f:d:b:")) != -1) {
-		if (opt == 'f')
-			first = atoi(optarg);
-		else if (opt == 'd')
+	while ((opt = getopt(argc, argv, "l:d:b:")) != -1) {
+		if (opt == 'l') {
+			for (char *p = optarg; (p = strchr(p, ';'));)
+				*p = '\n';
+			list = fmemopen(optarg, strlen(optarg), "r");
+		} else if (opt == 'd')
 			dir = optarg;
 		else if (opt == 'b')
 			bin = optarg;
 		else
 			return 2;
 	}
-	if (optind >= argc)
-		return 2;
-	FILE *list = fopen(argv[optind], "re");
-	if (!list)
-		die(argv[optind]);
+	if (!list) {
+		if (optind >= argc)
+			return 2;
+		list = fopen(argv[optind], "re");
+		if (!list)
+			die(argv[optind]);
+	}
 	while (fgets(line, sizeof line, list)) {
 		char *av[32], *save = NULL;
 		int n = 0;
 		for (char *w = strtok_r(line, " \n", &save); w && n < 31; w = strtok_r(NULL, " \n", &save))
 			av[n++] = w;
 		av[n] = NULL;
-		if (n < 2 || nr++ < first)
+		if (n < 2)
 			continue;
 		int seconds = atoi(av[1]);
 		memmove(av + 1, av + 2, (n - 1) * sizeof *av);

@@ -42,5 +42,5 @@ int main(void)
 	EQ(waitpid(k, &st, WCONTINUED), k);
 	kill(k, SIGKILL);
 	EQ(waitpid(k, &st, 0), k);
-	printf("stop, continue, kill: %d\n", n);
+	CHECK(n == 2 || n == 3); /* the last two may be one */
 }

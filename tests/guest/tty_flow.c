@@ -17,14 +17,15 @@ int main(void)
 	EQ(read(s, line, 8), 1);
 	OK(fcntl(s, F_SETFL, O_NONBLOCK));
 	struct pollfd f = { m, POLLIN };
-	write(s, "held", 4);
+	ERR(write(s, "held", 4), EAGAIN);
 	EQ(poll(&f, 1, 30), 0);
-	EQ(write(m, "\x11", 1), 1);
-	write(s, "x", 1);
+	OK(fcntl(s, F_SETFL, 0));
+	EQ(write(m, "\x11\n", 2), 2);
+	EQ(read(s, line, 8), 1);
+	EQ(write(s, "x", 1), 1);
 	EQ(poll(&f, 1, 2000), 1);
 	char b[65536];
 	CHECK(read(m, b, sizeof b) > 0);
-	OK(fcntl(s, F_SETFL, 0));
 	pid_t k = OK(fork());
 	if (!k) {
 		char big[200000];
