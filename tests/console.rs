@@ -3,16 +3,21 @@
 
 mod common;
 
-use common::{UMBRA, busybox_image};
+use common::{busybox_image, umbra_bin};
 use rexpect::session::{Options, PtySession, spawn_with_options};
 use std::process::Command;
 
 /// An interactive shell in the default image.
 fn shell() -> PtySession {
-    let mut cmd = Command::new(UMBRA);
-    cmd.args(["run", "quiet"]).arg(busybox_image());
-    cmd.args(["--", "/bin/busybox", "env", "-i", "PS1=ready> ", "PATH=/bin:/usr/bin:/sbin"]);
-    cmd.args(["/bin/busybox", "sh"]);
+    let mut cmd = Command::new("/bin/sh");
+    // rexpect turns echo off; a person's terminal has it on.
+    let script = format!(
+        "stty echo; exec {} run quiet {} -- /bin/busybox env -i 'PS1=ready> ' \
+         PATH=/bin:/usr/bin:/sbin /bin/busybox sh",
+        umbra_bin(),
+        busybox_image().display()
+    );
+    cmd.args(["-c", &script]);
     let options = Options::new().timeout_ms(Some(30_000)).strip_ansi_escape_codes(true);
     let mut p = spawn_with_options(cmd, options).expect("umbra starts on a pseudo-terminal");
     p.exp_string("ready> ").expect("a prompt");
@@ -23,11 +28,13 @@ fn prompt(p: &mut PtySession) -> String {
     p.exp_string("ready> ").expect("the prompt comes back")
 }
 
-/// Sends a line and returns what came between its echo and the next prompt.
+/// Runs a command line and returns what it printed. Its end is seen by a mark that the
+/// echo of the line does not contain, for the shell may draw its prompt more than once.
 fn line(p: &mut PtySession, text: &str) -> String {
-    p.send_line(text).expect("the terminal takes a line");
-    let out = prompt(p);
-    out.split_once('\n').map_or(String::new(), |(_, rest)| rest.replace('\r', ""))
+    p.send_line(&format!("{text}; echo do''ne")).expect("the terminal takes a line");
+    p.exp_string("do''ne").expect("the echo of the line");
+    let out = p.exp_string("done").expect("the command ends");
+    out.replace('\r', "").trim_start_matches('\n').to_owned()
 }
 
 #[test]
@@ -88,7 +95,7 @@ fn canonical_editing_and_end_of_file() {
 #[test]
 fn background_reader_is_stopped() {
     let mut p = shell();
-    line(&mut p, "cat &");
+    line(&mut p, "cat & true");
     std::thread::sleep(std::time::Duration::from_millis(300));
     let out = line(&mut p, "jobs");
     assert!(out.contains("Stopped"), "{out}");
@@ -99,8 +106,9 @@ fn background_reader_is_stopped() {
 fn the_host_terminal_is_restored() {
     let image = busybox_image();
     let mut cmd = Command::new("/bin/sh");
+    let umbra = umbra_bin();
     let script = format!(
-        "before=$(stty -g); {UMBRA} run quiet {} -- /bin/sh -c 'stty raw -echo; exit 3'; s=$?; \
+        "before=$(stty -g); {umbra} run quiet {} -- /bin/sh -c 'stty raw -echo; exit 3'; s=$?; \
          [ \"$before\" = \"$(stty -g)\" ] && echo same terminal, status $s",
         image.display()
     );
@@ -114,8 +122,9 @@ fn the_host_terminal_is_restored() {
 fn window_size_is_passed_on() {
     let image = busybox_image();
     let mut cmd = Command::new("/bin/sh");
+    let umbra = umbra_bin();
     let script = format!(
-        "stty rows 33 cols 101; {UMBRA} run quiet {} -- /bin/sh -c 'stty size; echo end'",
+        "stty rows 33 cols 101; {umbra} run quiet {} -- /bin/sh -c 'stty size; echo end'",
         image.display()
     );
     cmd.args(["-c", &script]);

@@ -16,8 +16,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// The kernel under test.
-pub(crate) const UMBRA: &str = env!("CARGO_BIN_EXE_umbra");
+/// The kernel under test: the one just built, or what UMBRA_BIN names.
+pub(crate) fn umbra_bin() -> String {
+    std::env::var("UMBRA_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_umbra").into())
+}
 
 /// The repository.
 pub(crate) fn repo() -> &'static Path {
@@ -81,7 +83,7 @@ pub(crate) fn tool(cmd: &mut Command) -> String {
 
 /// `umbra run PARAMS IMAGE -- CMD...`, not started yet.
 pub(crate) fn umbra(params: &[&str], image: &Path, cmd: &[&str]) -> Command {
-    let mut c = Command::new(UMBRA);
+    let mut c = Command::new(umbra_bin());
     c.arg("run").args(params).arg(image).arg("--").args(cmd);
     c
 }
