@@ -1,22 +1,52 @@
 //! Memory: frames, address spaces, faults, the page cache, and access to user memory.
+//!
+//! See README.md in this folder for the course; the modules in reading order:
+//!
+//! | module | what |
+//! |---|---|
+//! | buddy, frame | free frames in runs; counted references |
+//! | memory, reclaim | all of memory: promises, pressure, giving pages up |
+//! | page_table, host_map | the truth about pages, and the host's mappings as a TLB of it |
+//! | vma | ranges and what they map |
+//! | space, mapping, advise, fork | address spaces and the system calls on them |
+//! | fault | page faults |
+//! | uaccess | copying to and from user memory |
+//! | page_cache, cache_io, cache_sync, rmap, shm | the pages of files and of shared memory |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-pub mod frame;
-pub mod mappable;
-pub mod memory;
-pub mod page_cache;
-pub mod shm;
-pub mod space;
-pub mod types;
+mod advise;
+mod buddy;
+mod cache_io;
+mod cache_sync;
+mod fault;
+mod fork;
+mod frame;
+mod host_map;
+mod mappable;
+mod mapping;
+mod memory;
+mod page_cache;
+mod page_table;
+mod reclaim;
+mod rmap;
+mod shm;
+mod space;
+mod types;
+mod uaccess;
+mod vma;
+
+#[cfg(test)]
+mod testing;
 
 pub use frame::Frame;
 pub use mappable::{Backing, Mappable, Named, ObjectName};
 pub use memory::Memory;
 pub use page_cache::PageCache;
-pub use shm::anonymous_shared;
-pub use space::{AddressSpace, UserSink, UserSource};
+pub use shm::{ZeroBacking, anonymous_shared};
+pub use space::AddressSpace;
 pub use types::{
     FaultResult, FutexKey, IoVecs, Layout, MapFlags, MapRequest, MemStats, MmLimits, RemapFlags,
     SyncFlags, Usage, VmaInfo,
 };
+pub use uaccess::{UserSink, UserSource};

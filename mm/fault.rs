@@ -1,0 +1,575 @@
+//! Page faults.
+//!
+//! [`AddressSpace::fault_in`] makes one page usable for one access, and a run of its neighbours with
+//! it, because a host mapping costs per run and not per page. It goes round a loop: `step` looks,
+//! under the spin lock, what is there and either finishes or names what it needs (frames, a page of
+//! a file, the permission to write one); that is fetched without the spin lock, and `step` looks
+//! again. The sleeping lock `mmap` is held all the way, so nobody else maps or faults meanwhile;
+//! only the reverse map may take pages of objects away.
+//!
+//! | what is there | what happens |
+//! |---|---|
+//! | nothing, anonymous | a run of zeroed contiguous frames: 16, doubling to 512 with sequential use |
+//! | nothing, object | all cached pages of the 64 around are entered; missing ones are read |
+//! | a page, write to a private one that is shared | copied, with up to 16 neighbours like it |
+//! | a page, write to a shared object | the backing is asked, the page marked dirty |
+//! | a page that allows it | the host lacks it: the surrounding run is mapped or gets its rights back |
+
+use std::sync::Arc;
+
+use arch::{FaultInfo, Prot};
+use base::{Errno, Error, PAGE_SHIFT, PAGE_SIZE, Pfn, trace};
+
+use crate::frame::{FrameRun, Kind};
+use crate::mapping::prot_closure;
+use crate::memory::Need;
+use crate::page_cache::PageCache;
+use crate::page_table::Pte;
+use crate::space::{AddressSpace, Inner};
+use crate::types::FaultResult;
+use crate::vma::{GUARD, Vma, VmaFlags};
+
+/// First and longest run of anonymous memory, pages.
+const FIRST_RUN: u32 = 16;
+const MAX_RUN: u32 = 512;
+/// Pages around a fault on an object that are entered if they are cached.
+const AROUND: u64 = 64;
+/// First and longest run of copies.
+const FIRST_COPY: u32 = 4;
+const MAX_COPY: u32 = 16;
+/// How far a change of rights or a refill looks in each direction.
+const REFILL: u64 = 1024;
+
+/// What somebody wants to do with a page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Access {
+    pub(crate) write: bool,
+    pub(crate) exec: bool,
+    /// Guest code: the host must map it in the end. Else the kernel copies.
+    pub(crate) user: bool,
+    /// A debugger: the VMA's rights do not count.
+    pub(crate) force: bool,
+}
+
+/// Why a page cannot be had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fail {
+    /// SIGSEGV with this code.
+    Segv(i32),
+    /// SIGBUS: beyond the end of the object, or it cannot be read.
+    Bus,
+    Oom,
+}
+
+const MAPERR: Fail = Fail::Segv(1);
+const ACCERR: Fail = Fail::Segv(2);
+
+impl Fail {
+    /// What a system call says that copies to or from user memory.
+    pub(crate) fn errno(self) -> Error {
+        match self {
+            Fail::Oom => Errno::ENOMEM.into(),
+            _ => Errno::EFAULT.into(),
+        }
+    }
+    /// madvise(2) MADV_POPULATE_*.
+    pub(crate) fn errno_of_populate(self) -> Error {
+        match self {
+            Fail::Segv(_) | Fail::Oom => Errno::ENOMEM.into(),
+            Fail::Bus => Errno::EFAULT.into(),
+        }
+    }
+    fn from_error(e: Error) -> Fail {
+        if e == Errno::ENOMEM { Fail::Oom } else { Fail::Bus }
+    }
+}
+
+enum Step {
+    Done(u32),
+    Fail(Fail),
+    /// Zeroed frames for `start..start + len`, which contains the page.
+    Anon { start: u64, len: u32 },
+    /// Frames for copies of `start..start + len`, which contains the page.
+    Copy { start: u64, len: u32 },
+    /// Page `index` of an object, from `from` on and `ahead` pages.
+    Load { cache: Arc<PageCache>, from: u64, index: u64, ahead: u64 },
+    /// The permission to write page `index` of an object.
+    MakeWritable { cache: Arc<PageCache>, index: u64 },
+}
+
+impl AddressSpace {
+    /// Resolves a page fault of guest code. `_sp` is not looked at: since Linux 5.0 a stack grows
+    /// wherever it is touched.
+    pub fn fault(&self, info: &FaultInfo, _sp: u64) -> FaultResult {
+        let write = info.write == Some(true) || (info.present && !info.exec);
+        let access = Access { write, exec: info.exec, user: true, force: false };
+        let result = self.fault_in(info.addr.vpn(), access);
+        trace!(Fault, Fault {
+            tid: 0,
+            addr: info.addr.0,
+            write,
+            exec: info.exec,
+            pages: *result.as_ref().unwrap_or(&0),
+            result: match result {
+                Ok(_) => "ok",
+                Err(Fail::Segv(_)) => "SIGSEGV",
+                Err(Fail::Bus) => "SIGBUS",
+                Err(Fail::Oom) => "OOM",
+            },
+        });
+        let addr = info.addr;
+        match result {
+            Ok(_) => FaultResult::Resolved,
+            Err(Fail::Segv(code)) => FaultResult::Segv { addr, code },
+            Err(Fail::Bus) => FaultResult::Bus { addr, code: 2 },
+            Err(Fail::Oom) => FaultResult::Oom,
+        }
+    }
+
+    /// Makes page `vpn` usable for `access`; says how many pages were mapped along the way.
+    pub(crate) fn fault_in(&self, vpn: u64, access: Access) -> Result<u32, Fail> {
+        let _mmap = self.mmap.lock();
+        let need = if access.user { Need::Write } else { Need::Clean };
+        let mut granted = false;
+        let result = loop {
+            let step = self.inner.lock().step(self, vpn, access, granted);
+            let r = match step {
+                Step::Done(n) => break Ok(n),
+                Step::Fail(f) => break Err(f),
+                Step::Anon { start, len } => self.fill_anon(vpn, start, len, need),
+                Step::Copy { start, len } => self.fill_copies(vpn, start, len, need),
+                Step::Load { cache, from, index, ahead } => cache
+                    .load(from, ahead, need)
+                    .or_else(|e| if from == index { Err(e) } else { cache.load(index, 1, need) })
+                    .map_err(Fail::from_error),
+                Step::MakeWritable { cache, index } => {
+                    granted = true;
+                    let b = cache.backing().and_then(|b| b.make_writable(index));
+                    b.map_err(Fail::from_error)
+                }
+            };
+            if let Err(f) = r {
+                break Err(f);
+            }
+        };
+        if result == Err(Fail::Oom) {
+            self.memory.call_oom();
+        }
+        result
+    }
+
+    fn fill_anon(&self, vpn: u64, start: u64, len: u32, need: Need) -> Result<(), Fail> {
+        let mut run =
+            self.memory.alloc_run(len, Kind::Anon, need).map_err(|_| Fail::Oom)?;
+        run.zero();
+        let n = run.len();
+        // A shorter run than wanted: let it reach the page.
+        let end = start + u64::from(len);
+        let start = if start + u64::from(n) > vpn { start } else { vpn.min(end - u64::from(n)) };
+        let mut g = self.inner.lock();
+        let pfn = run.into_pfn();
+        g.pt.set_anon_run(start, pfn, n);
+        let end = start + u64::from(n);
+        if let Some(v) = g.vmas.find_mut(vpn) {
+            (v.next, v.run) = (end, n);
+            let prot = v.prot;
+            if !prot.is_empty() {
+                g.host.sync(&*self.space);
+                let prot = prot_closure(prot);
+                g.host.map(&*self.space, start, pfn, n, prot, true);
+            }
+        }
+        Ok(())
+    }
+
+    fn fill_copies(&self, vpn: u64, start: u64, len: u32, need: Need) -> Result<(), Fail> {
+        let mut run =
+            self.memory.alloc_run(len, Kind::Anon, need).map_err(|_| Fail::Oom)?;
+        let end = start + u64::from(len);
+        let n = u64::from(run.len());
+        let start = if start + n > vpn { start } else { vpn.min(end - n) };
+        let mut g = self.inner.lock();
+        let Some(v) = g.vmas.find(vpn).cloned() else { return Ok(()) };
+        // Look again: the reverse map may have taken file pages away.
+        let mut sources = Vec::with_capacity(run.len() as usize);
+        for at in start..start + n {
+            match g.copy_source(&v, at) {
+                Some(s) => sources.push(s),
+                None if at > vpn => break,
+                None => {
+                    // Not contiguous with the page: only the page itself.
+                    sources.clear();
+                    break;
+                }
+            }
+        }
+        let start = if sources.is_empty() {
+            let Some(s) = g.copy_source(&v, vpn) else {
+                drop(g);
+                drop(v); // an object may go with it
+                return Ok(());
+            };
+            sources.push(s);
+            vpn
+        } else {
+            start
+        };
+        run.truncate(sources.len() as u32);
+        g.install_copies(self, &v, start, &sources, run);
+        drop(g);
+        drop(v);
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn step(&mut self, s: &AddressSpace, vpn: u64, access: Access, granted: bool) -> Step {
+        if self.vmas.find(vpn).is_none() && !self.grow_stack(s, vpn) {
+            return Step::Fail(MAPERR);
+        }
+        let Some(v) = self.vmas.find(vpn) else { return Step::Fail(MAPERR) };
+        let shared = v.shared();
+        let wrong = (access.write && !v.prot.contains(Prot::WRITE))
+            || (access.exec && !v.prot.contains(Prot::EXEC))
+            || v.prot.is_empty();
+        // A debugger may not write what is shared and read-only.
+        if wrong && !(access.force && !(access.write && shared)) {
+            return Step::Fail(ACCERR);
+        }
+        let (pte, exclusive) = self.pt.get_exclusive(vpn);
+        if pte.present() {
+            if access.write {
+                if shared
+                    && !pte.writable()
+                    && let Some(step) = self.make_writable(vpn, pte, granted)
+                {
+                    return step;
+                }
+                if !shared && !exclusive {
+                    return self.plan_copy(vpn);
+                }
+            }
+            return Step::Done(if access.user { self.refill(s, vpn) } else { 1 });
+        }
+        let Some(m) = &v.mapping else { return self.plan_anon(vpn) };
+        let cache = m.cache().clone();
+        let index = v.index(vpn);
+        if access.write && !shared && cache.is_cached(index) && index < cache.size_pages() {
+            return self.plan_copy(vpn);
+        }
+        if self.enter_cached(vpn, &cache) {
+            return self.step(s, vpn, access, granted);
+        }
+        self.plan_load(vpn, cache, index)
+    }
+
+    /// The rights that the host may give for a page.
+    fn rights(v: &Vma, pte: Pte, exclusive: bool) -> Prot {
+        let mut p = prot_closure(v.prot);
+        let write = if v.shared() { pte.writable() } else { exclusive };
+        if !write {
+            p -= Prot::WRITE;
+        }
+        p
+    }
+
+    /// Grows the stack above `vpn` down to it, if there is one and it may. `man 2 mmap`,
+    /// MAP_GROWSDOWN.
+    fn grow_stack(&mut self, s: &AddressSpace, vpn: u64) -> bool {
+        let Some(v) = self.vmas.above(vpn) else { return false };
+        let (start, end) = (v.start, v.end);
+        let limit = self.limits.stack >> PAGE_SHIFT;
+        if !v.flags.contains(VmaFlags::GROWSDOWN) || end - vpn > limit {
+            return false;
+        }
+        // The gap is for mappings that are no stacks themselves and can be touched.
+        let bottom = match self.vmas.below(vpn) {
+            Some(b) if b.flags.contains(VmaFlags::GROWSDOWN) || b.prot.is_empty() => b.end,
+            Some(b) => b.end + GUARD,
+            None => 16,
+        };
+        if vpn < bottom {
+            return false;
+        }
+        // By 16 pages at a time, so that the run below is one fault.
+        let new = (vpn & !15).max(bottom).max(end.saturating_sub(limit));
+        let more = start - new;
+        let locked = v.flags.contains(VmaFlags::LOCKED);
+        let account = v.flags.contains(VmaFlags::ACCOUNT);
+        if (self.vmas.pages() + more) << PAGE_SHIFT > self.limits.as_
+            || (locked && (self.locked + more) << PAGE_SHIFT > self.limits.memlock)
+            || (account && s.memory.charge(more).is_err())
+        {
+            return false;
+        }
+        if locked {
+            self.locked += more;
+            s.memory.locked.fetch_add(more, std::sync::atomic::Ordering::Relaxed);
+        }
+        self.vmas.grow_down(start, new);
+        true
+    }
+
+    /// Lets a page of a shared object be written; None when that is done.
+    fn make_writable(&mut self, vpn: u64, pte: Pte, granted: bool) -> Option<Step> {
+        let v = self.vmas.find(vpn)?;
+        let (cache, index) = (v.mapping.as_ref()?.cache().clone(), v.index(vpn));
+        if !granted {
+            return Some(Step::MakeWritable { cache, index });
+        }
+        // Marked first: write-back clears the mark before it takes the right away.
+        cache.mark_dirty(index);
+        self.pt.set(vpn, pte.with_writable(true));
+        None
+    }
+
+    /// Chooses the run of a fault on anonymous memory.
+    fn plan_anon(&self, vpn: u64) -> Step {
+        let Some(v) = self.vmas.find(vpn) else { return Step::Fail(MAPERR) };
+        let (mut lo, mut hi) = if vpn == v.next || (v.next == 0 && vpn == v.start) {
+            let len = if v.next == 0 { FIRST_RUN } else { (v.run * 2).clamp(FIRST_RUN, MAX_RUN) };
+            (vpn, vpn + u64::from(len))
+        } else if v.flags.contains(VmaFlags::GROWSDOWN) {
+            (vpn.saturating_sub(u64::from(FIRST_RUN) - 1), vpn + 1)
+        } else {
+            let block = vpn & !(u64::from(FIRST_RUN) - 1);
+            (block, block + u64::from(FIRST_RUN))
+        };
+        (lo, hi) = (lo.max(v.start), hi.min(v.end));
+        if v.flags.contains(VmaFlags::RANDOM) {
+            (lo, hi) = (vpn, vpn + 1);
+        }
+        // Only what is absent.
+        let (mut start, mut end) = (vpn, vpn);
+        self.pt.walk(vpn, (lo, hi), true, |at, p, _| {
+            end = if p.present() { end } else { at + 1 };
+            !p.present()
+        });
+        self.pt.walk(vpn, (lo, hi), false, |at, p, _| {
+            start = if p.present() { start } else { at };
+            !p.present()
+        });
+        Step::Anon { start, len: (end - start) as u32 }
+    }
+
+    /// Enters the cached pages around `vpn`; says whether `vpn` was among them.
+    fn enter_cached(&mut self, vpn: u64, cache: &Arc<PageCache>) -> bool {
+        let Some(v) = self.vmas.find(vpn) else { return false };
+        let shm = !cache.evictable();
+        let writable = shm && v.shared();
+        let around = if v.flags.contains(VmaFlags::RANDOM) { 1 } else { AROUND };
+        let block = vpn & !(around - 1);
+        let (lo, hi) = (block.max(v.start), (block + around).min(v.end));
+        let first = v.index(lo);
+        let last = v.index(hi).min(cache.size_pages());
+        let mut found = [Pfn(0); AROUND as usize];
+        let mut mask = 0u64;
+        let pt = &self.pt;
+        cache.for_present(first, last, |i, pfn| {
+            let at = lo + (i - first);
+            let take = !pt.get(at).present();
+            if take {
+                found[(i - first) as usize] = pfn;
+                mask |= 1 << (i - first);
+            }
+            take
+        });
+        for i in 0..hi - lo {
+            if mask & (1 << i) != 0 {
+                self.pt.set(lo + i, Pte::object(found[i as usize], shm, writable));
+            }
+        }
+        mask & (1 << (vpn - lo)) != 0
+    }
+
+    /// What to read for a fault on an absent page of an object.
+    fn plan_load(&mut self, vpn: u64, cache: Arc<PageCache>, index: u64) -> Step {
+        let size = cache.size_pages();
+        let Some(v) = self.vmas.find_mut(vpn) else { return Step::Fail(MAPERR) };
+        if index >= size {
+            return Step::Fail(Fail::Bus);
+        }
+        let room = v.end - vpn;
+        if !cache.evictable() {
+            // Memory only: grows like anonymous memory.
+            let len = if vpn == v.next { (v.run * 2).clamp(FIRST_RUN, MAX_RUN) } else { FIRST_RUN };
+            let len = u64::from(len).min(room).min(size - index);
+            (v.next, v.run) = (vpn + len, len as u32);
+            return Step::Load { cache, from: index, index, ahead: len };
+        }
+        if v.flags.contains(VmaFlags::RANDOM) {
+            return Step::Load { cache, from: index, index, ahead: 1 };
+        }
+        let mut from = index;
+        while from & 15 != 0 && !cache.is_cached(from - 1) {
+            from -= 1;
+        }
+        Step::Load { cache, from, index, ahead: (index - from) + AROUND }
+    }
+
+    /// The frame that a private page at `vpn` is a copy of, if it must be copied to be written.
+    fn copy_source(&self, v: &Vma, vpn: u64) -> Option<Source> {
+        if vpn < v.start || vpn >= v.end {
+            return None;
+        }
+        let (pte, exclusive) = self.pt.get_exclusive(vpn);
+        if pte.present() {
+            return (!exclusive).then_some(Source::Entry(pte.pfn()));
+        }
+        let m = v.mapping.as_ref()?;
+        let index = v.index(vpn);
+        if index >= m.cache().size_pages() {
+            return None;
+        }
+        m.cache().pin_run(index, 1).map(Source::Pinned)
+    }
+
+    /// Chooses the run of a copy-on-write fault: sequential use doubles it.
+    fn plan_copy(&mut self, vpn: u64) -> Step {
+        let Some(v) = self.vmas.find(vpn) else { return Step::Fail(MAPERR) };
+        let anon = self.pt.get(vpn).is_anon();
+        let want = if vpn == v.next { (v.run * 2).clamp(FIRST_COPY, MAX_COPY) } else { FIRST_COPY };
+        let want = if anon && want == FIRST_COPY { FIRST_COPY * 2 } else { want };
+        let (lo, hi) = if vpn == v.next || !anon {
+            (vpn, vpn + u64::from(want))
+        } else {
+            let block = vpn & !(u64::from(want) - 1);
+            (block, block + u64::from(want))
+        };
+        let (lo, hi) = (lo.max(v.start), hi.min(v.end));
+        // Neighbours of the same sort: shared anonymous pages, or pages of the file.
+        let alike = |p: Pte, excl: bool| {
+            if anon { p.present() && p.is_anon() && !excl } else { !p.is_anon() }
+        };
+        let (mut start, mut end) = (vpn, vpn + 1);
+        self.pt.walk(vpn + 1, (lo, hi), true, |at, p, excl| {
+            let take = alike(p, excl);
+            end = if take { at + 1 } else { end };
+            take
+        });
+        if vpn > lo {
+            self.pt.walk(vpn - 1, (lo, hi), false, |at, p, excl| {
+                let take = alike(p, excl);
+                start = if take { at } else { start };
+                take
+            });
+        }
+        Step::Copy { start, len: (end - start) as u32 }
+    }
+
+    /// Copies `sources` into `run` and enters it at `start`.
+    fn install_copies(
+        &mut self,
+        s: &AddressSpace,
+        v: &Vma,
+        start: u64,
+        sources: &[Source],
+        run: FrameRun,
+    ) {
+        let phys = s.memory.machine().phys();
+        let n = run.len();
+        let pfn = run.into_pfn();
+        self.host.sync(&*s.space);
+        let frames = s.memory.frames.clone();
+        for (i, source) in sources.iter().enumerate() {
+            let (at, to) = (start + i as u64, pfn.add(i as u32));
+            let from = match source {
+                Source::Entry(p) => *p,
+                Source::Pinned(r) => r.start(),
+            };
+            phys.copy(to.addr(), from.addr(), PAGE_SIZE);
+            let old = self.pt.set(at, Pte::anon(to));
+            if old.present() {
+                if self.host.get(at).is_some() {
+                    // Another thread may read through the old mapping until the next flush.
+                    self.garbage.push(&frames, old.pfn());
+                    self.queued = true;
+                    s.work.store(1, std::sync::atomic::Ordering::Relaxed);
+                } else {
+                    frames.put(old.pfn());
+                }
+            }
+        }
+        self.cache.clear();
+        let end = start + u64::from(n);
+        let prot = prot_closure(v.prot);
+        if prot.is_empty() {
+            self.host.unmap(&*s.space, start, end);
+        } else {
+            self.host.map(&*s.space, start, pfn, n, prot, true);
+        }
+        if let Some(v) = self.vmas.find_mut(start) {
+            (v.next, v.run) = (end, n);
+        }
+    }
+
+    /// Gives the host what the page table allows around `vpn`; says how many pages.
+    fn refill(&mut self, s: &AddressSpace, vpn: u64) -> u32 {
+        self.host.sync(&*s.space);
+        let Some(v) = self.vmas.find(vpn) else { return 0 };
+        let (pte, exclusive) = self.pt.get_exclusive(vpn);
+        let rights = Self::rights(v, pte, exclusive);
+        if rights.is_empty() {
+            return 0; // a debugger's access to a PROT_NONE page
+        }
+        let (lo, hi) = (v.start.max(vpn.saturating_sub(REFILL)), v.end.min(vpn + REFILL));
+        // Mapped already with too few rights: one change of rights, whatever the frames.
+        if let Some((a, b, old)) = self.host.get(vpn)
+            && old != rights
+        {
+            let range = (lo.max(a), hi.min(b));
+            let (start, end) = self.same_rights(v, vpn, range, rights, None);
+            self.host.protect(&*s.space, start, end, |_| rights);
+            return (end - start) as u32;
+        }
+        let (start, end) = self.same_rights(v, vpn, (lo, hi), rights, Some(pte.pfn()));
+        let first = Pfn(pte.pfn().0 - (vpn - start) as u32);
+        self.host.map(&*s.space, start, first, (end - start) as u32, rights, true);
+        (end - start) as u32
+    }
+
+    /// The largest range around `vpn` inside `range` whose pages have these rights and, with `pfn`
+    /// given (the frame at `vpn`), contiguous frames that the host has not got yet.
+    fn same_rights(
+        &self,
+        v: &Vma,
+        vpn: u64,
+        range: (u64, u64),
+        rights: Prot,
+        pfn: Option<Pfn>,
+    ) -> (u64, u64) {
+        let (mut start, mut end) = (vpn, vpn + 1);
+        let range = match pfn {
+            // Do not map over what the host has already: that would cut its mapping in two.
+            Some(_) => self.host.hole(vpn, range),
+            None => range,
+        };
+        let fits = |at: u64, p: Pte, excl: bool| {
+            let contiguous = pfn.is_none_or(|f| {
+                i64::from(p.pfn().0) - i64::from(f.0) == at as i64 - vpn as i64
+            });
+            p.present() && contiguous && Self::rights(v, p, excl) == rights
+        };
+        self.pt.walk(vpn + 1, range, true, |at, p, excl| {
+            let take = fits(at, p, excl);
+            end = if take { at + 1 } else { end };
+            take
+        });
+        if vpn > range.0 {
+            self.pt.walk(vpn - 1, range, false, |at, p, excl| {
+                let take = fits(at, p, excl);
+                start = if take { at } else { start };
+                take
+            });
+        }
+        (start, end)
+    }
+}
+
+/// Where a copy comes from.
+enum Source {
+    /// The frame of the entry that is replaced.
+    Entry(Pfn),
+    /// A page of the cache, kept alive.
+    Pinned(FrameRun),
+}
