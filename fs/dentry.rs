@@ -93,6 +93,11 @@ impl Dentry {
         Dentry::make(sb, Some(inode), None, name.into())
     }
 
+    /// As [`Dentry::root`] with a shared name.
+    pub(crate) fn nameless(sb: Arc<SuperBlock>, inode: Arc<Inode>, name: Arc<[u8]>) -> Arc<Dentry> {
+        Dentry::make(sb, Some(inode), None, name)
+    }
+
     /// A dentry that no table knows: for a file system whose names are not cached, and for
     /// O_TMPFILE.
     pub(crate) fn unhashed(parent: &Arc<Dentry>, name: &[u8], inode: Arc<Inode>) -> Arc<Dentry> {
@@ -142,6 +147,9 @@ impl Dentry {
     pub(crate) fn set_unlinked(&self, gone: bool) {
         self.unlinked.store(gone, Ordering::Release);
     }
+
+    /// link(2) gave the object of an O_TMPFILE dentry a name; its own stays what it was.
+    pub(crate) fn linked_again(&self) {}
 
     /// Whether something may be mounted on it (in some namespace).
     #[inline]
@@ -334,6 +342,21 @@ impl Dentry {
                 parent.hash_child(&name, b);
             }
         }
+    }
+
+    /// Drops the negative entries below: names have appeared without the VFS's doing.
+    pub(crate) fn forget_negative(&self) {
+        let mut gone = Vec::new();
+        let mut t = self.children.lock();
+        t.retain(|c| {
+            let keep = c.dentry.inode.is_some();
+            if !keep {
+                gone.push(c.dentry.clone());
+            }
+            keep
+        });
+        drop(t);
+        drop(gone);
     }
 
     /// Drops the cached tree below: the last mount is gone. What is still open stays alive by itself.

@@ -186,6 +186,12 @@ pub trait FileOps: Any + Send + Sync {
         err(Errno::ENOTTY)
     }
 
+    /// ftruncate(2) of what is no page-cached file of a file system (memfd with seals). None: the
+    /// usual way, through the inode.
+    fn truncate(&self, _file: &File, _size: u64) -> Option<Result<()>> {
+        None
+    }
+
     /// The object to map for mmap(2).
     ///
     /// # Errors
@@ -235,6 +241,8 @@ pub struct File {
     /// anonymous file system, so fstat works on everything.
     pub path: Path,
     flags: AtomicU32,
+    /// Counted as a writer of its inode.
+    counted: bool,
     /// The position.
     pub pos: Mutex<u64>,
     /// Credentials of the opener.
@@ -245,15 +253,27 @@ impl File {
     /// An open file at position 0. Access mode and status flags are kept; O_CREAT, O_EXCL, O_TRUNC,
     /// O_NOCTTY and O_CLOEXEC are dropped as F_GETFL does.
     pub fn new(ops: Arc<dyn FileOps>, path: Path, flags: OpenFlags, cred: Arc<Cred>) -> Arc<File> {
-        let keep = !(OpenFlags::CREAT
+        File::counted(ops, path, flags, cred, false)
+    }
+
+    /// As [`File::new`]; `counted`: `VfsInode::get_write` was called for it.
+    pub(crate) fn counted(
+        ops: Arc<dyn FileOps>,
+        path: Path,
+        flags: OpenFlags,
+        cred: Arc<Cred>,
+        counted: bool,
+    ) -> Arc<File> {
+        let drop = OpenFlags::CREAT
             | OpenFlags::EXCL
             | OpenFlags::TRUNC
             | OpenFlags::NOCTTY
-            | OpenFlags::CLOEXEC);
+            | OpenFlags::CLOEXEC;
         Arc::new(File {
             ops,
             path,
-            flags: AtomicU32::new((flags & keep).bits()),
+            flags: AtomicU32::new((flags & !drop).bits()),
+            counted,
             pos: Mutex::new(0),
             cred,
         })
@@ -315,6 +335,14 @@ impl Drop for File {
             locks.release_file(self.id());
         }
         ops.release(self);
+        if self.counted {
+            self.path.inode().vfs.put_write();
+        }
+        if crate::vfs_inode::any_watchers() && !self.flags().contains(OpenFlags::PATH) {
+            use crate::vfs_inode::event::{CLOSE_NOWRITE, CLOSE_WRITE};
+            let w = self.flags().writable();
+            crate::ops::notify(&self.path, if w { CLOSE_WRITE } else { CLOSE_NOWRITE });
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::dentry::{Dentry, DentryCache};
 use crate::file::FileOps;
 use crate::inode::{FileSystem, FileSystemType, MountArgs};
 use crate::mount::{Mount, MountFlags};
+use crate::special::OpenDisks;
 use crate::super_block::SuperBlock;
 
 /// What boot gives to the VFS.
@@ -36,6 +37,7 @@ pub struct Vfs {
     supers: SpinLock<Vec<Weak<SuperBlock>>>,
     dcache: Arc<DentryCache>,
     anon: AnonFs,
+    pub(crate) open_disks: OpenDisks,
     pub(crate) regular_ops: Arc<dyn FileOps>,
     pub(crate) dir_ops: Arc<dyn FileOps>,
     pub(crate) path_ops: Arc<dyn FileOps>,
@@ -57,6 +59,7 @@ impl Vfs {
             supers: SpinLock::new(Rank::Registry, Vec::new()),
             dcache,
             memory,
+            open_disks: OpenDisks::default(),
             regular_ops: Arc::new(crate::regular::RegularOps),
             dir_ops: Arc::new(crate::dir::DirOps),
             path_ops: Arc::new(crate::special::PathOnlyOps),
@@ -150,6 +153,13 @@ impl Vfs {
             }
         }
         let fs = t.mount(args)?;
+        // A type with one instance for all mounts (devtmpfs) gives the same again.
+        let known = self.superblocks().into_iter().find(|s| Arc::ptr_eq(s.fs(), &fs));
+        if let Some(sb) = known
+            && let Some(root) = sb.root()
+        {
+            return Ok(Mount::new(sb, root, flags, args.source));
+        }
         let (sb, root) = self.add_super(fs, device);
         Ok(Mount::new(sb, root, flags, args.source))
     }

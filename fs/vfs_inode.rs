@@ -59,6 +59,8 @@ pub struct VfsInode {
     search: AtomicU8,
     /// Whether relatime has nothing to do until the next change.
     atime_fresh: AtomicBool,
+    /// Made by O_TMPFILE without O_EXCL and not named yet: link(2) may name it.
+    pub(crate) linkable: AtomicBool,
     locks: SpinLock<Option<Arc<FileLocks>>>,
     has_locks: AtomicBool,
     pipe: SpinLock<Weak<Pipe>>,
@@ -73,6 +75,7 @@ impl Default for VfsInode {
             writers: AtomicI32::new(0),
             search: AtomicU8::new(0),
             atime_fresh: AtomicBool::new(false),
+            linkable: AtomicBool::new(false),
             locks: SpinLock::new(Rank::Inode, None),
             has_locks: AtomicBool::new(false),
             pipe: SpinLock::new(Rank::Inode, Weak::new()),

@@ -350,6 +350,11 @@ impl<'c> Walker<'c> {
         }
     }
 
+    /// The VFS of the caller's namespace.
+    pub(crate) fn vfs(&self) -> &Arc<crate::vfs::Vfs> {
+        self.ns.vfs()
+    }
+
     /// Where the walk is.
     pub(crate) fn at(&self) -> &Path {
         &self.at
