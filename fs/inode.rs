@@ -539,12 +539,6 @@ impl Default for InodeCache {
     }
 }
 
-impl Default for InodeCache {
-    fn default() -> Self {
-        InodeCache { map: base::lock::Mutex::new(hashbrown::HashMap::new()) }
-    }
-}
-
 impl fmt::Debug for InodeCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("InodeCache")
