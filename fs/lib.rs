@@ -38,6 +38,17 @@ pub mod vfs;
 pub mod vfs_inode;
 pub mod walk;
 
+#[cfg(test)]
+mod dentry_tests;
+#[cfg(test)]
+mod file_tests;
+#[cfg(test)]
+mod ops_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod walk_tests;
+
 pub use fdtable::FdTable;
 pub use file::{Caller, File, FileOps, OpenFlags};
 pub use inode::{Attr, DirEntry, FileSystem, FileSystemType, FileType, Inode, InodeOps, SetAttr};
