@@ -213,7 +213,6 @@ pub fn ioctl(cx: &mut Ctx<'_>, fd: Fd, cmd: u32, arg: UserAddr) -> SysResult {
     const FIONBIO: u32 = 0x5421;
     const FIOASYNC: u32 = 0x5452;
     const FIOQSIZE: u32 = 0x5460;
-    const TIOCGPTPEER: u32 = 0x5441;
     let file = cx.file(fd)?;
     match cmd {
         FIOCLEX | FIONCLEX => {
@@ -233,12 +232,6 @@ pub fn ioctl(cx: &mut Ctx<'_>, fd: Fd, cmd: u32, arg: UserAddr) -> SysResult {
             let size = file.path.inode().ops.attr()?.size;
             cx.write_obj(arg, &size)?;
             Ok(0)
-        }
-        TIOCGPTPEER => {
-            let flags = OpenFlags::from_bits_retain(arg.0 as u32);
-            let who = TaskCaller::new(cx);
-            let peer = fs::special::open_peer(&cx.task.fs(), &cx.cred(), &who, &file, flags)?;
-            install(cx, peer, flags.contains(OpenFlags::CLOEXEC))
         }
         _ => file.ops.ioctl(&file, cmd, arg, &TaskCaller::new(cx)),
     }
@@ -572,6 +565,6 @@ pub fn memfd_create(cx: &mut Ctx<'_>, name: Str, flags: u32) -> SysResult {
     let name = cx.mm.read_cstr(name.0, 250).map_err(|e| {
         if e == Errno::ENAMETOOLONG { Errno::EINVAL.into() } else { e }
     })?;
-    let file = crate::memfd::create(cx.kernel, &cx.cred(), &name, flags)?;
+    let file = cx.kernel.memfds.create(&TaskCaller::new(cx), &cx.task.fs(), &cx.cred(), &name, flags)?;
     install(cx, file, flags & CLOEXEC != 0)
 }

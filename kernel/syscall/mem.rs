@@ -83,7 +83,7 @@ pub fn mmap(
     f.set(MapFlags::GROWSDOWN, flags & GROWSDOWN != 0);
     f.set(MapFlags::POPULATE, flags & (POPULATE | LOCKED) != 0);
     f.set(MapFlags::LOCKED, flags & LOCKED != 0);
-    f.set(MapFlags::LOW_32BIT, flags & MAP_32BIT != 0);
+    f.set(MapFlags::LOW, flags & MAP_32BIT != 0);
     let mut request = MapRequest {
         addr,
         flags: f,

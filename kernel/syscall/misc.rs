@@ -90,8 +90,12 @@ pub fn syslog(cx: &mut Ctx<'_>, op: i32, buf: UserAddr, len: i32) -> SysResult {
             if buf.is_null() || len < 0 {
                 return err(Errno::EINVAL);
             }
-            let text = log.read_all(len as usize, op == 4);
+            let text = log.read_all(len as usize);
             cx.mm.write(buf, &text)?;
+            if op == 4 {
+                cx.require(Cap::Syslog)?;
+                log.clear();
+            }
             Ok(text.len() as i64)
         }
         2 => err(Errno::ENOSYS), // reading as a stream is /dev/kmsg's business

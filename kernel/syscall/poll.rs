@@ -394,7 +394,8 @@ fn with_timerfd<T>(cx: &Ctx<'_>, fd: Fd, f: impl FnOnce(&TimerFd) -> Result<T>) 
 }
 
 fn put_spec(cx: &Ctx<'_>, at: UserAddr, s: &TimerSpec) -> Result<()> {
-    let ([is, iu], [vs, vu]) = (timespec(s.interval), timespec(s.value));
+    let ns = Duration::from_nanos;
+    let ([is, iu], [vs, vu]) = (timespec(ns(s.interval)), timespec(ns(s.value)));
     cx.write_obj(at, &[is, iu, vs, vu])
 }
 
@@ -405,7 +406,9 @@ fn put_spec(cx: &Ctx<'_>, at: UserAddr, s: &TimerSpec) -> Result<()> {
 pub fn timerfd_settime(cx: &mut Ctx<'_>, fd: Fd, flags: u32, new: UserAddr, old: UserAddr) -> SysResult {
     let interval = read_timespec(cx, new)?;
     let value = read_timespec(cx, new.add(16)?)?;
-    let was = with_timerfd(cx, fd, |t| t.set(flags, TimerSpec { interval, value }))?;
+    let ns = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
+    let spec = TimerSpec { interval: ns(interval), value: ns(value) };
+    let was = with_timerfd(cx, fd, |t| t.set(flags, spec))?;
     if !old.is_null() {
         put_spec(cx, old, &was)?;
     }
