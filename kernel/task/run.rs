@@ -21,8 +21,12 @@ use crate::syscall::{Ctx, table};
 /// Bytes of a kernel stack. Only touched pages cost memory.
 pub const STACK_BYTES: usize = 256 << 10;
 
+/// What a new task does in the kernel before it first runs guest code.
+pub type FirstAct = Box<dyn FnOnce(&mut Ctx<'_>) + Send>;
+
 impl Kernel {
     /// Gives a new task its kernel stack and puts it on the run queue. `first`: before its parent.
+    /// `act` is done by the task itself before guest code runs (init execs there).
     ///
     /// # Errors
     /// ENOMEM if there is no memory for a stack.
@@ -31,11 +35,12 @@ impl Kernel {
         task: &Arc<Task>,
         thread: Box<dyn Thread>,
         first: bool,
+        act: Option<FirstAct>,
     ) -> base::Result<()> {
         let kernel = self.clone();
         let t = task.clone();
         let entry = Box::new(move || {
-            run(kernel, t, thread);
+            run(kernel, t, thread, act);
             // Everything that the loop owned has been dropped: nothing on this stack needs it.
             crate::sched::exit_current();
         });
@@ -46,7 +51,7 @@ impl Kernel {
     }
 }
 
-fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>) {
+fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>, act: Option<FirstAct>) {
     let Some(mm) = task.mm() else { return };
     let mut cx = Ctx {
         kernel: &kernel,
@@ -60,15 +65,15 @@ fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>) {
         registers_set: false,
         exiting: false,
     };
-    while to_user(&mut cx) {
+    if let Some(act) = act {
+        act(&mut cx);
+    }
+    while !cx.exiting && to_user(&mut cx) {
         let before = arch::clock::monotonic().0;
         let event = cx.thread.run();
         let after = arch::clock::monotonic().0;
         cx.task.utime_ns.fetch_add(after - before, Ordering::Relaxed);
         handle(&mut cx, event, after);
-        if cx.exiting {
-            break;
-        }
     }
     exit::exit_thread(cx);
 }
