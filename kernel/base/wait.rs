@@ -226,6 +226,21 @@ impl WaitQueue {
         self.wake(events, 1);
     }
 
+    /// Hands a wake-up on to the next exclusive waiter: something is left for it, but nothing new has
+    /// happened that others should hear of.
+    pub fn pass_on(&self) {
+        if self.waiters() == 0 {
+            return;
+        }
+        let mut e = self.entries.lock();
+        if let Some(i) = e.list.iter().position(|x| x.exclusive)
+            && let Some(x) = e.list.remove(i)
+        {
+            x.waker.wake(PollEvents::empty());
+            e.list.push_back(x);
+        }
+    }
+
     /// Wakes all who are not exclusive and up to `n` who are.
     pub fn wake(&self, events: PollEvents, n: usize) {
         if self.waiters() != 0 {
