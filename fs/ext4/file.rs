@@ -206,17 +206,21 @@ impl Core {
             }
             if inside {
                 stop = stop.min(s.size);
-            } else {
-                s.pending = stop;
             }
             let (a, b) = (offset >> bits, stop.div_ceil(1 << bits));
             if a >= b || !self.has_holes(&mut s, a, b)? {
+                if !inside {
+                    s.pending = stop;
+                }
                 return Ok(());
             }
         }
         let txn = self.fs.begin()?;
         let mut s = self.lock();
         let r = self.allocate(&txn, &mut s, offset >> bits, stop.div_ceil(1 << bits), true);
+        if r.is_ok() && !inside {
+            s.pending = stop;
+        }
         self.store(&txn, &s)?;
         r
     }

@@ -213,6 +213,12 @@ impl Ext4 {
         u64::from(get32(&sb, 8)) | u64::from(hi) << 32
     }
 
+    /// Blocks that data may not have: write-back may have to cut an extent in two, and its other half needs a
+    /// place even on a full disk.
+    pub(super) fn map_reserve(&self) -> u64 {
+        (self.geo.blocks / 50).min(4096)
+    }
+
     /// Inode `ino`; `unlinked` accepts one without links (orphans, new unnamed files).
     pub(super) fn inode(&self, ino: u64, unlinked: bool) -> Result<Arc<Inode>> {
         self.inodes.get(ino, || {
@@ -386,7 +392,7 @@ impl FileSystem for Ext4 {
             block_size: geo.block_size as u32,
             blocks: geo.blocks.saturating_sub(overhead),
             free: g.free_blocks,
-            available: g.free_blocks.saturating_sub(reserved),
+            available: g.free_blocks.saturating_sub(reserved + self.map_reserve()),
             files: geo.inodes,
             files_free: g.free_inodes,
             fsid: id(0) ^ id(8),
