@@ -144,6 +144,9 @@ impl Ext4 {
         {
             log::warn!("ext4: {why}");
         }
+        if forced.is_none() && !read_only && get16(&sb, 0x3a) & STATE_VALID == 0 {
+            log::warn!("ext4: not cleanly unmounted; e2fsck -y IMAGE is advised");
+        }
         let groups = group::load(&geo, dev.as_ref())?;
         let fs = Arc::new_cyclic(|me| Ext4 {
             me: me.clone(),

@@ -125,7 +125,10 @@ fn campaign(kind: &str, count: u64, seed: u64, fix_sums: bool) {
     let mut rng = Rng(seed | 1);
     let table =
         (0..image.len() - 4).step_by(128).find(|&i| i > 4096 && image[i..i + 2] == [0xed, 0x41]);
-    for n in 0..count {
+    // A longer campaign: UMBRA_FUZZ=ROUNDS with another seed each.
+    let rounds: u64 = std::env::var("UMBRA_FUZZ").ok().and_then(|v| v.parse().ok()).unwrap_or(1);
+    let (mut mounted, mut writable) = (0, 0);
+    for n in 0..count * rounds {
         let mut bad = image.clone();
         for _ in 0..1 + rng.below(6) {
             let (a, b) = match (rng.below(3), table) {
@@ -152,9 +155,11 @@ fn campaign(kind: &str, count: u64, seed: u64, fix_sums: bool) {
         for read_only in [true, false] {
             if let Ok(w) = World::try_new(bad.clone(), read_only) {
                 let mut left = 2000;
+                mounted += 1;
                 walk(&w.root(), 0, &mut left);
                 let _ = w.fs().statfs();
                 if !w.fs().is_read_only() {
+                    writable += 1;
                     change(&w, &mut rng);
                     let mut left = 2000;
                     walk(&w.root(), 0, &mut left);
@@ -168,6 +173,8 @@ fn campaign(kind: &str, count: u64, seed: u64, fix_sums: bool) {
             start.elapsed()
         );
     }
+    println!("{kind}: {mounted} mounts, {writable} of them for writing");
+    assert!(writable > 0);
 }
 
 #[test]
