@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
-use base::{Errno, Error, Mutex, PollEvents, Result, Sleep, WaitQueue, err};
+use base::{Errno, Error, Mutex, PollEvents, Rank, Result, Sleep, SpinLock, WaitQueue, err};
 use drivers::{BlockDevice, DevNum};
 
 use super::cache::{Cache, Kind};
@@ -48,7 +48,7 @@ pub struct Ext4 {
     in_use: AtomicBool,
     damage: AtomicU32,
     /// Inodes in memory, or on their way out of it.
-    live: Mutex<hashbrown::HashSet<u64>>,
+    live: SpinLock<hashbrown::HashSet<u64>>,
     gone: WaitQueue,
     name: &'static str,
 }
@@ -166,7 +166,7 @@ impl Ext4 {
             forced,
             in_use: AtomicBool::new(false),
             damage: AtomicU32::new(0),
-            live: Mutex::new(hashbrown::HashSet::new()),
+            live: SpinLock::new(Rank::Leaf, hashbrown::HashSet::new()),
             gone: WaitQueue::new(),
             name,
         });
