@@ -6,10 +6,26 @@
 pub mod clock;
 pub mod cpu;
 pub mod fake;
+mod fault;
+pub(crate) mod hosterr;
+pub mod hostfile;
+pub mod hoststream;
+pub mod hosttty;
+pub mod intr;
+pub mod lockdown;
 pub mod machine;
+pub mod panic;
 pub mod physmem;
+pub mod ptrace;
+pub mod random;
 pub mod regs;
+mod stub;
 pub mod switch;
+mod sys;
+pub mod timer;
+pub mod vdso;
+pub mod vvar;
+pub mod xsave;
 
 pub use machine::{Event, FaultInfo, Machine, Prot, Space, Thread};
 pub use physmem::PhysMem;

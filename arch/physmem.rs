@@ -4,11 +4,14 @@
 //! here ever hands out a `&[u8]`: there are only copies, and atomics for futexes.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use base::{Errno, PAGE_SIZE, Pfn, PhysAddr, Result, err};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::hosterr::host_error;
+use crate::sys::last_error;
 
 /// The guest's physical memory.
 #[derive(Debug)]
@@ -23,10 +26,6 @@ pub struct PhysMem {
 unsafe impl Send for PhysMem {}
 // SAFETY: as above.
 unsafe impl Sync for PhysMem {}
-
-fn host_error(e: nix::errno::Errno) -> base::Error {
-    Errno::from_code(e as i32).into()
-}
 
 impl PhysMem {
     /// `bytes` (rounded down to pages) of zeroed memory. The host commits a page when it is touched.
@@ -55,9 +54,7 @@ impl PhysMem {
             )
         };
         if base == libc::MAP_FAILED {
-            return err(Errno::from_code(
-                std::io::Error::last_os_error().raw_os_error().unwrap_or(12),
-            ));
+            return Err(last_error());
         }
         Ok(PhysMem { fd, base: base.cast(), len })
     }
@@ -72,8 +69,12 @@ impl PhysMem {
         self.fd.as_fd()
     }
 
+    /// The kernel's address of a range, for host calls that fill or read it.
+    ///
+    /// # Panics
+    /// If the range lies outside of memory.
     #[inline]
-    fn span(&self, at: PhysAddr, len: usize) -> *mut u8 {
+    pub(crate) fn span(&self, at: PhysAddr, len: usize) -> *mut u8 {
         assert!(
             at.0 <= self.len as u64 && len <= self.len - at.0 as usize,
             "guest-physical range {at:?}+{len:#x} lies outside of memory"
@@ -148,6 +149,17 @@ impl PhysMem {
     /// The value found, if it is not `old`.
     pub fn cas_u32(&self, at: PhysAddr, old: u32, new: u32) -> core::result::Result<u32, u32> {
         self.word(at).compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst)
+    }
+
+    /// The aligned 64-bit word at `at`, for pages that the kernel shares with guests.
+    ///
+    /// # Panics
+    /// If `at` is not a multiple of eight.
+    pub(crate) fn word64(&self, at: PhysAddr) -> &AtomicU64 {
+        assert!(at.0.is_multiple_of(8), "shared words are aligned");
+        let p = self.span(at, 8);
+        // SAFETY: as in `word`.
+        unsafe { AtomicU64::from_ptr(p.cast()) }
     }
 
     /// Gives the host its memory back; the frames read as zeros afterwards.

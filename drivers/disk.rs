@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use base::{PhysAddr, Result, trace};
+use base::uapi::ioctl as n;
+use base::{Cap, Cred, Errno, PhysAddr, Result, UserAddr, UserMemory, err, trace};
 
-use crate::block::{BlockDevice, SECTOR};
+use crate::block::{BlockDevice, SECTOR, check_range};
 use crate::chardev::DevNum;
 
 /// What a disk has done so far, in the units of /proc/diskstats.
@@ -124,6 +125,63 @@ impl Disk {
             discard_ns: self.discard.ns.load(Relaxed),
             flushes: self.flush.requests.load(Relaxed),
             flush_ns: self.flush.ns.load(Relaxed),
+        }
+    }
+
+    /// The ioctls of block devices (linux/fs.h).
+    ///
+    /// # Errors
+    /// ENOTTY for what a disk does not know; EFAULT; EACCES without the right to; and as the
+    /// device says. (An open file that is not writable must be refused BLKDISCARD and
+    /// BLKZEROOUT with EBADF before.)
+    pub fn ioctl(&self, cmd: u32, arg: UserAddr, mem: &dyn UserMemory, cred: &Cred) -> Result<i64> {
+        const BLKPBSZGET: u32 = 0x127b;
+        const BLKIOMIN: u32 = 0x1278;
+        const BLKIOOPT: u32 = 0x1279;
+        const BLKALIGNOFF: u32 = 0x127a;
+        const BLKDISCARDZEROES: u32 = 0x127c;
+        const BLKROTATIONAL: u32 = 0x127e;
+        const BLKZEROOUT: u32 = 0x127f;
+        const BLKGETDISKSEQ: u32 = 0x8008_1280;
+        let put32 = |v: u32| mem.write(arg, &v.to_ne_bytes()).map(|()| 0);
+        let put64 = |v: u64| mem.write(arg, &v.to_ne_bytes()).map(|()| 0);
+        match cmd {
+            n::BLKGETSIZE64 => put64(self.len()),
+            n::BLKGETSIZE => put64(self.len() / SECTOR),
+            n::BLKSSZGET => put32(SECTOR as u32),
+            BLKPBSZGET | BLKIOMIN => put32(SECTOR as u32),
+            n::BLKBSZGET => put64(4096),
+            n::BLKBSZSET | n::BLKRASET | n::BLKFRASET => Ok(0),
+            n::BLKRAGET | n::BLKFRAGET => put64(256),
+            n::BLKROGET => put32(self.read_only().into()),
+            n::BLKSECTGET => mem.write(arg, &2560u16.to_ne_bytes()).map(|()| 0),
+            BLKIOOPT | BLKALIGNOFF | BLKDISCARDZEROES => put32(0),
+            BLKROTATIONAL => mem.write(arg, &0u16.to_ne_bytes()).map(|()| 0),
+            BLKGETDISKSEQ => put64(u64::from(self.dev.minor) + 1),
+            n::BLKFLSBUF if !cred.capable(Cap::SysAdmin) => err(Errno::EACCES),
+            n::BLKFLSBUF => self.flush().map(|()| 0),
+            // No partitions: a re-read finds none.
+            n::BLKRRPART => err(Errno::EINVAL),
+            n::BLKDISCARD | BLKZEROOUT => {
+                let mut b = [0; 16];
+                mem.read(arg, &mut b)?;
+                let (start, len) = b.split_at(8);
+                let word = |b: &[u8]| b.iter().rev().fold(0u64, |v, x| v << 8 | u64::from(*x));
+                let (start, len) = (word(start), word(len));
+                check_range(self.len(), start, usize::try_from(len).unwrap_or(usize::MAX))?;
+                if cmd == n::BLKDISCARD {
+                    return self.discard(start, len).map(|()| 0);
+                }
+                let zeros = [0; 65536];
+                let mut at = start;
+                while at < start + len {
+                    let step = (start + len - at).min(zeros.len() as u64);
+                    self.write(at, &zeros[..step as usize])?;
+                    at += step;
+                }
+                Ok(0)
+            }
+            _ => err(Errno::ENOTTY),
         }
     }
 

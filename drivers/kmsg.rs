@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::{PollEvents, Rank, SpinLock, WaitQueue};
 
@@ -73,6 +74,7 @@ pub struct KernelLog {
     start_ns: u64,
     clock: fn() -> base::Instant,
     readers: Arc<WaitQueue>,
+    unannounced: AtomicBool,
 }
 
 impl KernelLog {
@@ -90,12 +92,29 @@ impl KernelLog {
             start_ns: clock().0,
             clock,
             readers: Arc::new(WaitQueue::new()),
+            unannounced: AtomicBool::new(false),
         })
     }
 
-    /// Adds a record (its text cut at [`MAX_RECORD`] bytes) and wakes the readers. Takes a leaf
-    /// lock and the lock of a wait queue: the caller may hold no lock of rank `WaitQueue` or inner.
+    /// Adds a record (its text cut at [`MAX_RECORD`] bytes) and wakes the readers. The caller may
+    /// hold no lock of rank `WaitQueue` or inner; where it might, [`KernelLog::append`].
     pub fn log(&self, priority: u32, text: &str) -> u64 {
+        let seq = self.append(priority, text);
+        self.wake_readers();
+        seq
+    }
+
+    /// Wakes readers if something was appended since the last time. The kernel calls it at a
+    /// safe point (with no lock held) now and then.
+    pub fn wake_readers(&self) {
+        if self.unannounced.swap(false, Ordering::AcqRel) {
+            self.readers.wake_all(PollEvents::IN | PollEvents::RDNORM);
+        }
+    }
+
+    /// Adds a record and takes no lock but a leaf: callable from anywhere, as a logger must be.
+    /// Sleeping readers hear of it from the next [`KernelLog::wake_readers`].
+    pub fn append(&self, priority: u32, text: &str) -> u64 {
         let usec = (self.clock)().0.saturating_sub(self.start_ns) / 1000;
         let mut end = text.len().min(MAX_RECORD);
         while !text.is_char_boundary(end) {
@@ -114,7 +133,7 @@ impl KernelLog {
             }
             seq
         };
-        self.readers.wake_all(PollEvents::IN | PollEvents::RDNORM);
+        self.unannounced.store(true, Ordering::Release);
         seq
     }
 
@@ -167,5 +186,47 @@ impl KernelLog {
     /// Woken when a record is added.
     pub fn readers(&self) -> &Arc<WaitQueue> {
         &self.readers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at_1234567_us() -> base::Instant {
+        use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+        static CALLS: AtomicU64 = AtomicU64::new(0);
+        // The first call is the start of the log.
+        base::Instant(if CALLS.fetch_add(1, Relaxed) == 0 { 0 } else { 1_234_567_890 })
+    }
+
+    #[test]
+    fn the_three_formats() {
+        let log = KernelLog::with_clock(10_000, at_1234567_us);
+        log.log(6, "hello\n");
+        log.log(14, "a\\b\x07");
+        assert_eq!(log.get(0).unwrap().kmsg_line(), "6,0,1234567,-;hello\n");
+        assert_eq!(log.get(1).unwrap().kmsg_line(), "14,1,1234567,-;a\\x5cb\\x07\n");
+        let all = String::from_utf8(log.read_all(1000)).unwrap();
+        assert!(all.starts_with("<6>[    1.234567] hello\n<14>["), "{all}");
+        assert_eq!(log.read_all(35), log.get(1).unwrap().syslog_line().as_bytes());
+        log.clear();
+        assert!(log.read_all(1000).is_empty());
+        log.log(3, "after");
+        assert!(log.read_all(1000).ends_with(b"after\n"));
+        assert_eq!((log.get(3), log.range(), log.get(2).unwrap().level()), (None, (0, 3), 3));
+    }
+
+    #[test]
+    fn the_ring_is_bounded_and_cuts_whole_characters() {
+        let log = KernelLog::new(0);
+        for i in 0..1000 {
+            log.append(6, &format!("{i} {}", "é".repeat(i)));
+        }
+        let (first, end) = log.range();
+        assert!(end == 1000 && end - first <= 3);
+        assert_eq!(log.get(0).unwrap().seq, first);
+        assert!(log.get(999).unwrap().text.len() <= MAX_RECORD);
+        assert!(log.read_all(usize::MAX).len() < 4096);
     }
 }

@@ -5,7 +5,10 @@
 
 pub mod block;
 pub mod chardev;
+pub mod cow;
 pub mod disk;
+pub mod hostblk;
+pub mod hoststream;
 pub mod kmsg;
 pub mod memdev;
 pub mod ramdisk;
@@ -14,7 +17,10 @@ pub mod tty;
 
 pub use block::BlockDevice;
 pub use chardev::{CharDriver, CharFile, DevNum, OpenInfo, Opener};
+pub use cow::CowDisk;
 pub use disk::{Disk, DiskStats};
+pub use hostblk::{DiskError, HostDisk};
+pub use hoststream::StreamFile;
 pub use kmsg::KernelLog;
 pub use ramdisk::RamDisk;
 pub use registry::{BlockRegistry, CharDev, CharRegistry};

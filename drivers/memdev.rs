@@ -13,7 +13,7 @@ use crate::kmsg::KernelLog;
 use crate::registry::{CharDev, CharRegistry};
 
 /// Fills a buffer with random bytes: arch's door to the host's randomness.
-pub type FillRandom = fn(&mut [u8]);
+pub type FillRandom = fn(&mut [u8]) -> Result<()>;
 
 /// Major number of the memory devices.
 pub const MEM_MAJOR: u32 = 1;
@@ -128,7 +128,7 @@ impl CharFile for Random {
         let want = sink.remaining().min((32 << 20) - 1);
         while done < want {
             let n = buf.len().min(want - done);
-            (self.0)(&mut buf[..n]);
+            (self.0)(&mut buf[..n])?;
             match sink.write(&buf[..n]) {
                 Ok(0) => break,
                 Ok(k) => done += k,
@@ -275,4 +275,95 @@ fn parse_priority(text: &str) -> (u32, &str) {
         return (n, body);
     }
     (DEFAULT, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Cred;
+    use base::iobuf::{SliceSource, VecSink};
+
+    use super::*;
+
+    struct Root(Cred);
+    impl Opener for Root {
+        fn cred(&self) -> &Cred {
+            &self.0
+        }
+    }
+
+    fn devices() -> (CharRegistry, Arc<KernelLog>) {
+        let log = KernelLog::new(4096);
+        let devices = CharRegistry::new();
+        register(&devices, log.clone(), |b| {
+            b.fill(42);
+            Ok(())
+        })
+        .unwrap();
+        (devices, log)
+    }
+
+    fn open(d: &CharRegistry, name: &str) -> Arc<dyn CharFile> {
+        let info = OpenInfo { read: true, write: true, ..OpenInfo::default() };
+        d.open(d.by_name(name).unwrap().dev, info, &Root(Cred::root())).unwrap()
+    }
+
+    fn read(f: &dyn CharFile, n: usize) -> Result<Vec<u8>> {
+        let mut s = VecSink::new(n);
+        let got = f.read(0, &mut s, true)?;
+        assert_eq!(got, s.data.len());
+        Ok(s.data)
+    }
+
+    #[test]
+    fn what_they_give_and_take() {
+        let (d, _) = devices();
+        for (name, gives) in
+            [("zero", Some(0)), ("full", Some(0)), ("urandom", Some(42)), ("null", None)]
+        {
+            let f = open(&d, name);
+            let want = gives.map_or(Vec::new(), |b| vec![b; 10_000]);
+            assert!(read(&*f, 10_000).unwrap() == want, "{name}");
+            let w = f.write(0, &mut SliceSource(b"abc"), false);
+            if name == "full" {
+                assert_eq!(w.unwrap_err(), Errno::ENOSPC);
+            } else {
+                assert_eq!(w.unwrap(), 3);
+            }
+        }
+        assert!(open(&d, "zero").maps_zero());
+        let bad = d.open(DevNum::new(1, 99), OpenInfo::default(), &Root(Cred::root()));
+        assert_eq!(bad.err().unwrap(), Errno::ENXIO);
+    }
+
+    #[test]
+    fn kmsg_reads_one_record_at_a_time() {
+        let (d, log) = devices();
+        log.log(6, "boot");
+        let f = open(&d, "kmsg");
+        assert_eq!(f.write(0, &mut SliceSource(b"<3>from user"), false).unwrap(), 12);
+        assert_eq!(f.write(0, &mut SliceSource(b"<x>plain"), false).unwrap(), 8);
+        assert_eq!(read(&*f, 3).unwrap_err(), Errno::EINVAL);
+        assert!(read(&*f, 8192).unwrap().starts_with(b"6,0,"));
+        assert!(read(&*f, 8192).unwrap().starts_with(b"11,1,"));
+        let third = String::from_utf8(read(&*f, 8192).unwrap()).unwrap();
+        assert!(third.starts_with("12,2,") && third.ends_with(";<x>plain\n"), "{third}");
+        assert!(!f.poll(None).contains(PollEvents::IN));
+        assert_eq!(read(&*f, 8192).unwrap_err(), Errno::EAGAIN);
+        let waits = std::thread::spawn(move || {
+            let mut s = VecSink::new(8192);
+            f.read(0, &mut s, false).map(|_| (s.data, f))
+        });
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        log.log(5, "later");
+        let (data, f) = waits.join().unwrap().unwrap();
+        assert!(data.starts_with(b"5,3,"));
+        for _ in 0..500 {
+            log.append(6, &"x".repeat(100));
+        }
+        assert!(f.poll(None).contains(PollEvents::ERR));
+        assert_eq!(read(&*f, 8192).unwrap_err(), Errno::EPIPE);
+        assert!(read(&*f, 8192).is_ok());
+        f.seek_special(2, 0).unwrap().unwrap();
+        assert_eq!(read(&*f, 8192).unwrap_err(), Errno::EAGAIN);
+    }
 }

@@ -219,3 +219,40 @@ impl BlockRegistry {
         self.disks.lock().values().cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ramdisk::RamDisk;
+
+    #[test]
+    fn disks_by_number_and_by_name() {
+        let disks = BlockRegistry::new();
+        let ram = || Arc::new(RamDisk::new(vec![0; 8192], false, None));
+        let a = disks.register_ubd(0, ram()).unwrap();
+        let b = disks.register_ubd(1, ram()).unwrap();
+        assert_eq!((a.dev(), a.name()), (DevNum::new(98, 0), "ubda"));
+        assert_eq!((b.dev(), b.name()), (DevNum::new(98, 16), "ubdb"));
+        assert_eq!(disks.register_ubd(1, ram()).unwrap_err(), Errno::EBUSY);
+        assert_eq!(disks.register_ubd(26, ram()).unwrap_err(), Errno::EINVAL);
+        assert_eq!(disks.by_name("ubdb").unwrap().dev(), b.dev());
+        assert_eq!(disks.list().len(), 2);
+        a.write(512, &[1; 1024]).unwrap();
+        a.read(0, &mut [0; 512]).unwrap();
+        assert!(a.read(1, &mut [0; 512]).is_err());
+        let s = a.stats();
+        assert_eq!((s.reads, s.read_sectors, s.writes, s.write_sectors), (1, 1, 1, 2));
+        assert_eq!(s.line().split(' ').count(), 17);
+        disks.unregister(a.dev()).unwrap();
+        assert!(disks.get(a.dev()).is_none() && a.read(0, &mut [0; 512]).is_ok());
+    }
+
+    #[test]
+    fn device_numbers_as_users_see_them() {
+        for (ma, mi) in [(1, 3), (136, 4095), (4095, 255), (4096, 1 << 20)] {
+            let d = DevNum::new(ma, mi);
+            assert_eq!(DevNum::from_user(d.to_user()), d);
+        }
+        assert_eq!(DevNum::new(98, 16).to_user(), 0x6210);
+    }
+}

@@ -104,6 +104,44 @@ pub trait FileOps: Any + Send + Sync {
         err(Errno::EINVAL)
     }
 
+    /// As [`FileOps::write`] for what has positions: no byte goes to or beyond `limit`
+    /// (RLIMIT_FSIZE; only regular files heed it). Returns the bytes taken and the position after them.
+    ///
+    /// # Errors
+    /// EFBIG at the limit; as `write`.
+    fn write_limited(
+        &self,
+        file: &File,
+        offset: u64,
+        source: &mut dyn Source,
+        _limit: u64,
+    ) -> Result<(usize, u64)> {
+        let n = self.write(file, offset, source)?;
+        Ok((n, offset + n as u64))
+    }
+
+    /// lseek(2) of what has rules of its own (directories, /dev/kmsg). None: the usual ones.
+    fn seek_special(&self, _file: &File, _whence: u32, _offset: i64) -> Option<Result<u64>> {
+        None
+    }
+
+    /// SEEK_DATA (`data`) or SEEK_HOLE from `offset`. The default knows no holes.
+    ///
+    /// # Errors
+    /// ENXIO beyond the end; EINVAL where there is no end.
+    fn seek_hole_data(&self, file: &File, offset: u64, data: bool) -> Result<u64> {
+        let size = self.seek_end(file)?;
+        if offset >= size {
+            return err(Errno::ENXIO);
+        }
+        Ok(if data { offset } else { size })
+    }
+
+    /// The character device behind it, for what the tty layer's callers ask (TIOCGPTPEER, /dev/tty).
+    fn char_file(&self) -> Option<&Arc<dyn drivers::CharFile>> {
+        None
+    }
+
     /// Whether there is a position: lseek, pread and pwrite. Streams give ESPIPE.
     fn seekable(&self) -> bool {
         false
@@ -146,6 +184,12 @@ pub trait FileOps: Any + Send + Sync {
     /// ENOTTY for unknown commands; EFAULT; what the device says.
     fn ioctl(&self, _file: &File, _cmd: u32, _arg: UserAddr, _who: &dyn Caller) -> Result<i64> {
         err(Errno::ENOTTY)
+    }
+
+    /// ftruncate(2) of what is no page-cached file of a file system (memfd with seals). None: the
+    /// usual way, through the inode.
+    fn truncate(&self, _file: &File, _size: u64) -> Option<Result<()>> {
+        None
     }
 
     /// The object to map for mmap(2).
@@ -197,6 +241,8 @@ pub struct File {
     /// anonymous file system, so fstat works on everything.
     pub path: Path,
     flags: AtomicU32,
+    /// Counted as a writer of its inode.
+    counted: bool,
     /// The position.
     pub pos: Mutex<u64>,
     /// Credentials of the opener.
@@ -207,15 +253,27 @@ impl File {
     /// An open file at position 0. Access mode and status flags are kept; O_CREAT, O_EXCL, O_TRUNC,
     /// O_NOCTTY and O_CLOEXEC are dropped as F_GETFL does.
     pub fn new(ops: Arc<dyn FileOps>, path: Path, flags: OpenFlags, cred: Arc<Cred>) -> Arc<File> {
-        let keep = !(OpenFlags::CREAT
+        File::counted(ops, path, flags, cred, false)
+    }
+
+    /// As [`File::new`]; `counted`: `VfsInode::get_write` was called for it.
+    pub(crate) fn counted(
+        ops: Arc<dyn FileOps>,
+        path: Path,
+        flags: OpenFlags,
+        cred: Arc<Cred>,
+        counted: bool,
+    ) -> Arc<File> {
+        let drop = OpenFlags::CREAT
             | OpenFlags::EXCL
             | OpenFlags::TRUNC
             | OpenFlags::NOCTTY
-            | OpenFlags::CLOEXEC);
+            | OpenFlags::CLOEXEC;
         Arc::new(File {
             ops,
             path,
-            flags: AtomicU32::new((flags & keep).bits()),
+            flags: AtomicU32::new((flags & !drop).bits()),
+            counted,
             pos: Mutex::new(0),
             cred,
         })
@@ -231,9 +289,37 @@ impl File {
         self.flags.store(flags.bits(), Ordering::Relaxed);
     }
 
+    /// A number that no other open file has now: the owner of its flock(2) and OFD locks.
+    pub fn id(&self) -> u64 {
+        std::ptr::from_ref(self).addr() as u64
+    }
+
     /// O_NONBLOCK.
     pub fn nonblock(&self) -> bool {
         self.flags().contains(OpenFlags::NONBLOCK)
+    }
+
+    /// A descriptor of the table `table` is gone (close, dup2, exec, exit): flushes, and releases
+    /// the POSIX locks of that table on the file.
+    pub fn close_one(self: Arc<Self>, table: u64) {
+        self.ops.flush(&self);
+        if let Some(locks) = self.path.inode().vfs.locks() {
+            locks.release_process(table);
+        }
+    }
+
+    /// The inode.
+    #[inline]
+    pub fn inode(&self) -> &Arc<crate::inode::Inode> {
+        self.path.inode()
+    }
+
+    /// What /proc/PID/fd/N shows, as seen from `root`.
+    pub fn display_name(&self, root: &Path) -> Vec<u8> {
+        if self.path.dentry.sb().fs().type_name() == crate::anon::TYPE_NAME {
+            return self.ops.anon_name().into_bytes();
+        }
+        self.path.name_from(root).0
     }
 
     /// The concrete operations, if they are a `T`.
@@ -245,7 +331,18 @@ impl File {
 impl Drop for File {
     fn drop(&mut self) {
         let ops = self.ops.clone();
+        if let Some(locks) = self.path.inode().vfs.locks() {
+            locks.release_file(self.id());
+        }
         ops.release(self);
+        if self.counted {
+            self.path.inode().vfs.put_write();
+        }
+        if crate::vfs_inode::any_watchers() && !self.flags().contains(OpenFlags::PATH) {
+            use crate::vfs_inode::event::{CLOSE_NOWRITE, CLOSE_WRITE};
+            let w = self.flags().writable();
+            crate::ops::notify(&self.path, if w { CLOSE_WRITE } else { CLOSE_NOWRITE });
+        }
     }
 }
 

@@ -322,6 +322,12 @@ pub trait InodeOps: Any + Send + Sync {
         Ok(if data { offset } else { size })
     }
 
+    /// If `offset` lies in a hole that is not in the page cache and need not be: how many zero bytes
+    /// come from there (up to the end of file at most). For file systems that live in memory.
+    fn hole_at(&self, _offset: u64) -> Option<u64> {
+        None
+    }
+
     /// Writes the inode (and unless `data_only` all of its metadata) to the device and flushes it.
     /// The VFS has written the dirty pages before.
     ///
@@ -374,6 +380,7 @@ pub struct Inode {
     pub ops: Box<dyn InodeOps>,
     /// Orders changes (see the head of this file).
     pub lock: Mutex<()>,
+    me: Weak<Inode>,
     /// What the VFS attaches: advisory locks, inotify watches, the pipe of a FIFO, the count of writers.
     pub vfs: crate::vfs_inode::VfsInode,
 }
@@ -387,7 +394,24 @@ impl Inode {
         fs: Arc<dyn FileSystem>,
         ops: Box<dyn InodeOps>,
     ) -> Arc<Inode> {
-        Arc::new(Inode { ino, kind, rdev, fs, ops, lock: Mutex::new(()), vfs: Default::default() })
+        Arc::new_cyclic(|me| Inode {
+            ino,
+            kind,
+            rdev,
+            fs,
+            ops,
+            lock: Mutex::new(()),
+            me: me.clone(),
+            vfs: Default::default(),
+        })
+    }
+
+    /// The counted reference to it.
+    ///
+    /// # Panics
+    /// Never while a reference to it exists outside of `Drop`.
+    pub fn me(&self) -> Arc<Inode> {
+        self.me.upgrade().expect("a borrowed inode is alive")
     }
 
     /// The file system's own type behind it, if it is a `T`.
@@ -506,12 +530,12 @@ impl fmt::Debug for MountArgs<'_> {
 
 /// Inodes of one file system that are in memory, by number: each inode exists once.
 pub struct InodeCache {
-    map: base::lock::Mutex<hashbrown::HashMap<u64, Weak<Inode>>>,
+    map: Mutex<hashbrown::HashMap<u64, Weak<Inode>>>,
 }
 
 impl Default for InodeCache {
     fn default() -> Self {
-        InodeCache { map: base::lock::Mutex::new(hashbrown::HashMap::new()) }
+        InodeCache { map: Mutex::new(hashbrown::HashMap::new()) }
     }
 }
 

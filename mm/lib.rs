@@ -9,11 +9,12 @@
 //! | page_table, host_map | the truth about pages, and the host's mappings as a TLB of it |
 //! | vma | ranges and what they map |
 //! | space, mapping, advise, fork | address spaces and the system calls on them |
-//! | fault | page faults |
+//! | fault, stack | page faults; stacks that grow |
 //! | uaccess | copying to and from user memory |
 //! | page_cache, cache_io, cache_sync, rmap, shm | the pages of files and of shared memory |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod advise;
 mod buddy;
@@ -32,6 +33,7 @@ mod reclaim;
 mod rmap;
 mod shm;
 mod space;
+mod stack;
 mod types;
 mod uaccess;
 mod vma;
@@ -41,7 +43,7 @@ mod testing;
 
 pub use frame::Frame;
 pub use mappable::{Backing, Mappable, Named, ObjectName};
-pub use memory::Memory;
+pub use memory::{Memory, Random};
 pub use page_cache::PageCache;
 pub use shm::{ZeroBacking, anonymous_shared};
 pub use space::AddressSpace;

@@ -4,11 +4,23 @@ pub mod console;
 pub mod pty;
 
 mod core;
+mod file;
+pub mod hostport;
+mod ioctl;
+mod ldisc;
+mod output;
+mod readbuf;
+mod termios;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 
-pub use self::core::{Tty, TtyFile, WinSize, open};
+pub use self::core::{Tty, WinSize, open};
+pub use self::file::TtyFile;
+pub use self::termios::Termios;
 pub use console::Console;
+pub use hostport::{HostPort, open_port};
 pub use pty::{PtyRegistry, PtySlot};
 
 /// What a terminal must know of a task: the one that calls, or the one that opens. The kernel

@@ -1,0 +1,536 @@
+//! Pipes and FIFOs: `man 7 pipe`, `man 7 fifo`.
+//!
+//! A [`Pipe`] is a ring of bytes that grows with its content up to its capacity. Its state is under
+//! a sleeping mutex, since bytes are copied from and to the caller's memory with it held; the numbers
+//! that sleepers and poll look at are atomics besides. Whoever changes them wakes the other side,
+//! which costs one load when nobody sleeps.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use base::limits::{PIPE_DEFAULT, PIPE_MAX, PIPE_TOTAL};
+use base::{
+    Cap, Cred, Errno, Mutex, PAGE_SIZE, PollEvents, PollTable, Result, Sink, Sleep, Source,
+    UserAddr, WaitQueue, err,
+};
+
+use crate::file::{Caller, File, FileOps, OpenFlags};
+use crate::inode::{FileType, Inode};
+use crate::vfs::Vfs;
+
+/// Writes of up to this many bytes are not torn.
+const PIPE_BUF: usize = 4096;
+
+/// Bytes held by all rings.
+static TOTAL: AtomicUsize = AtomicUsize::new(0);
+
+struct Ring {
+    buf: Vec<u8>,
+    head: usize,
+    len: usize,
+    capacity: usize,
+}
+
+impl Ring {
+    /// Makes room for `n` more bytes if the capacity allows it: the ring doubles.
+    fn reserve(&mut self, n: usize) {
+        let need = (self.len + n).min(self.capacity);
+        if need <= self.buf.len() {
+            return;
+        }
+        let size = need.next_power_of_two().max(PIPE_BUF).min(self.capacity);
+        if TOTAL.fetch_add(size - self.buf.len(), Ordering::Relaxed) > PIPE_TOTAL {
+            TOTAL.fetch_sub(size - self.buf.len(), Ordering::Relaxed);
+            return;
+        }
+        self.relocate(size);
+    }
+
+    fn relocate(&mut self, size: usize) {
+        let mut new = vec![0; size];
+        let (a, b) = self.filled();
+        new[..a.len()].copy_from_slice(a);
+        new[a.len()..a.len() + b.len()].copy_from_slice(b);
+        self.buf = new;
+        self.head = 0;
+    }
+
+    /// The content, in two parts.
+    fn filled(&self) -> (&[u8], &[u8]) {
+        let end = self.head + self.len;
+        if end <= self.buf.len() {
+            (&self.buf[self.head..end], &[])
+        } else {
+            (&self.buf[self.head..], &self.buf[..end - self.buf.len()])
+        }
+    }
+
+    /// The first free part.
+    fn free_part(&mut self) -> &mut [u8] {
+        if self.buf.is_empty() || self.len == self.buf.len() {
+            return &mut [];
+        }
+        let start = (self.head + self.len) % self.buf.len();
+        let end = if start < self.head { self.head } else { self.buf.len() };
+        &mut self.buf[start..end]
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.len -= n;
+        self.head = if self.len == 0 { 0 } else { (self.head + n) % self.buf.len() };
+    }
+
+    fn push_from(&mut self, source: &mut dyn Source, want: usize) -> Result<usize> {
+        let mut done = 0;
+        while done < want {
+            let part = self.free_part();
+            let n = part.len().min(want - done);
+            if n == 0 {
+                break;
+            }
+            match source.read(&mut part[..n]) {
+                Ok(0) => break,
+                Ok(got) => {
+                    self.len += got;
+                    done += got;
+                }
+                Err(e) if done == 0 => return Err(e),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    fn pop_to(&mut self, sink: &mut dyn Sink) -> Result<usize> {
+        let mut done = 0;
+        while self.len > 0 && sink.remaining() > 0 {
+            match sink.write(self.filled().0) {
+                Ok(0) => break,
+                Ok(n) => {
+                    self.consume(n);
+                    done += n;
+                }
+                Err(e) if done == 0 => return Err(e),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        TOTAL.fetch_sub(self.buf.len(), Ordering::Relaxed);
+    }
+}
+
+/// A pipe.
+pub struct Pipe {
+    ring: Mutex<Ring>,
+    /// Copies of the ring's numbers for who must not sleep.
+    len: AtomicUsize,
+    capacity: AtomicUsize,
+    readers: AtomicU32,
+    writers: AtomicU32,
+    /// How often each side was opened: a FIFO's openers wait for the other side to change.
+    reader_opens: AtomicU32,
+    writer_opens: AtomicU32,
+    can_read: Arc<WaitQueue>,
+    can_write: Arc<WaitQueue>,
+    ino: u64,
+}
+
+impl fmt::Debug for Pipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pipe({} bytes)", self.len.load(Ordering::Relaxed))
+    }
+}
+
+const READABLE: PollEvents = PollEvents::IN.union(PollEvents::RDNORM);
+const WRITABLE: PollEvents = PollEvents::OUT.union(PollEvents::WRNORM);
+
+impl Pipe {
+    fn new(ino: u64) -> Pipe {
+        let capacity = PIPE_DEFAULT;
+        Pipe {
+            ring: Mutex::new(Ring { buf: Vec::new(), head: 0, len: 0, capacity }),
+            len: AtomicUsize::new(0),
+            capacity: AtomicUsize::new(capacity),
+            readers: AtomicU32::new(0),
+            writers: AtomicU32::new(0),
+            reader_opens: AtomicU32::new(0),
+            writer_opens: AtomicU32::new(0),
+            can_read: Arc::default(),
+            can_write: Arc::default(),
+            ino,
+        }
+    }
+
+    fn free(&self) -> usize {
+        self.capacity.load(Ordering::Acquire).saturating_sub(self.len.load(Ordering::Acquire))
+    }
+
+    fn publish(&self, ring: &Ring) {
+        self.len.store(ring.len, Ordering::Release);
+    }
+
+    /// After bytes went out: wakes writers if there was little room.
+    fn taken(&self, free_before: usize) {
+        if free_before < PIPE_BUF {
+            self.can_write.wake_one(WRITABLE);
+        }
+        if self.len.load(Ordering::Acquire) > 0 {
+            self.can_read.wake_one(READABLE); // the next reader's turn
+        }
+    }
+
+    /// Waits until there are bytes; false at the end (no writers).
+    fn wait_readable(&self, nonblock: bool) -> Result<bool> {
+        let look = || {
+            if self.len.load(Ordering::Acquire) > 0 {
+                Some(true)
+            } else if self.writers.load(Ordering::Acquire) == 0 {
+                // A writer may have written and gone between the two looks.
+                Some(self.len.load(Ordering::Acquire) > 0)
+            } else {
+                None
+            }
+        };
+        match look() {
+            Some(r) => Ok(r),
+            None if nonblock => err(Errno::EAGAIN),
+            None => self.can_read.wait_exclusive(Sleep::Interruptible, None, look),
+        }
+    }
+
+    /// Waits until `n` bytes fit, or no reader is left (EPIPE).
+    fn wait_writable(&self, n: usize, nonblock: bool) -> Result<()> {
+        let look = || {
+            if self.readers.load(Ordering::Acquire) == 0 {
+                Some(err(Errno::EPIPE))
+            } else {
+                (self.free() >= n).then_some(Ok(()))
+            }
+        };
+        match look() {
+            Some(r) => r,
+            None if nonblock => err(Errno::EAGAIN),
+            None => self.can_write.wait_exclusive(Sleep::Interruptible, None, look)?,
+        }
+    }
+
+    fn read(&self, sink: &mut dyn Sink, nonblock: bool) -> Result<usize> {
+        if sink.remaining() == 0 {
+            return Ok(0);
+        }
+        loop {
+            {
+                let mut ring = self.ring.lock();
+                if ring.len > 0 {
+                    let free = ring.capacity - ring.len;
+                    let r = ring.pop_to(sink);
+                    self.publish(&ring);
+                    drop(ring);
+                    self.taken(free);
+                    return r;
+                }
+            }
+            if !self.wait_readable(nonblock)? {
+                return Ok(0);
+            }
+        }
+    }
+
+    fn write(&self, source: &mut dyn Source, nonblock: bool) -> Result<usize> {
+        let total = source.remaining();
+        if total == 0 {
+            return Ok(0);
+        }
+        let whole = if total <= PIPE_BUF { total } else { 1 };
+        let mut done = 0;
+        loop {
+            if self.readers.load(Ordering::Acquire) == 0 {
+                return if done > 0 { Ok(done) } else { err(Errno::EPIPE) };
+            }
+            {
+                let mut ring = self.ring.lock();
+                let free = ring.capacity - ring.len;
+                if free >= whole {
+                    let want = (total - done).min(free);
+                    ring.reserve(want);
+                    if ring.buf.len() == ring.len {
+                        return if done > 0 { Ok(done) } else { err(Errno::ENOMEM) };
+                    }
+                    let r = ring.push_from(source, want);
+                    self.publish(&ring);
+                    drop(ring);
+                    self.can_read.wake_one(READABLE);
+                    match r {
+                        Ok(0) => return Ok(done),
+                        Ok(n) => done += n,
+                        Err(_) if done > 0 => return Ok(done),
+                        Err(e) => return Err(e),
+                    }
+                    if done == total {
+                        if self.free() > 0 {
+                            self.can_write.wake_one(WRITABLE); // the next writer's turn
+                        }
+                        return Ok(done);
+                    }
+                }
+            }
+            match self.wait_writable(whole, nonblock) {
+                Ok(()) => {}
+                Err(_) if done > 0 => return Ok(done),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Copies up to `max` bytes of the content without taking them, and lets `take` say how many it
+    /// could use; those are consumed. For splice and tee.
+    pub(crate) fn drain(
+        &self,
+        max: usize,
+        nonblock: bool,
+        keep: bool,
+        mut take: impl FnMut(&[u8]) -> Result<usize>,
+    ) -> Result<usize> {
+        loop {
+            {
+                let mut ring = self.ring.lock();
+                if ring.len > 0 {
+                    let free = ring.capacity - ring.len;
+                    let part = ring.filled().0;
+                    let n = take(&part[..part.len().min(max)])?;
+                    if !keep {
+                        ring.consume(n);
+                        self.publish(&ring);
+                        drop(ring);
+                        self.taken(free);
+                    }
+                    return Ok(n);
+                }
+            }
+            if !self.wait_readable(nonblock)? {
+                return Ok(0);
+            }
+        }
+    }
+
+    /// Waits for room and says how much there is.
+    pub(crate) fn room(&self, nonblock: bool) -> Result<usize> {
+        self.wait_writable(1, nonblock)?;
+        Ok(self.free())
+    }
+
+    fn join(&self, read: bool, write: bool) {
+        if read {
+            self.readers.fetch_add(1, Ordering::AcqRel);
+            self.reader_opens.fetch_add(1, Ordering::AcqRel);
+        }
+        if write {
+            self.writers.fetch_add(1, Ordering::AcqRel);
+            self.writer_opens.fetch_add(1, Ordering::AcqRel);
+        }
+        self.can_read.wake_all(PollEvents::empty());
+        self.can_write.wake_all(PollEvents::empty());
+    }
+
+    fn leave(&self, read: bool, write: bool) {
+        if write && self.writers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.can_read.wake_all(READABLE | PollEvents::HUP);
+        }
+        if read && self.readers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.can_write.wake_all(WRITABLE | PollEvents::ERR);
+        }
+    }
+}
+
+/// One open end.
+pub struct PipeEnd {
+    pipe: Arc<Pipe>,
+    read: bool,
+    write: bool,
+    /// A FIFO opened before any writer came: no hang-up until one was there.
+    no_writer_yet: Option<u32>,
+}
+
+impl fmt::Debug for PipeEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PipeEnd({:?}, read {}, write {})", self.pipe, self.read, self.write)
+    }
+}
+
+impl PipeEnd {
+    /// The pipe.
+    pub(crate) fn pipe(&self) -> &Arc<Pipe> {
+        &self.pipe
+    }
+}
+
+impl Drop for PipeEnd {
+    fn drop(&mut self) {
+        self.pipe.leave(self.read, self.write);
+    }
+}
+
+impl FileOps for PipeEnd {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+    fn read(&self, file: &File, _offset: u64, sink: &mut dyn Sink) -> Result<usize> {
+        if !self.read {
+            return err(Errno::EBADF);
+        }
+        self.pipe.read(sink, file.nonblock())
+    }
+    fn write(&self, file: &File, _offset: u64, source: &mut dyn Source) -> Result<usize> {
+        if !self.write {
+            return err(Errno::EBADF);
+        }
+        self.pipe.write(source, file.nonblock())
+    }
+    fn poll(&self, _file: &File, table: Option<&mut PollTable>) -> PollEvents {
+        let p = &self.pipe;
+        if let Some(t) = table {
+            if self.read {
+                t.register(&p.can_read);
+            }
+            if self.write {
+                t.register(&p.can_write);
+            }
+        }
+        let mut ev = PollEvents::empty();
+        if self.read {
+            if p.len.load(Ordering::Acquire) > 0 {
+                ev |= READABLE;
+            }
+            let opens = p.writer_opens.load(Ordering::Acquire);
+            if p.writers.load(Ordering::Acquire) == 0 && self.no_writer_yet != Some(opens) {
+                ev |= PollEvents::HUP;
+            }
+        }
+        if self.write {
+            if p.free() >= PIPE_BUF {
+                ev |= WRITABLE;
+            }
+            if p.readers.load(Ordering::Acquire) == 0 {
+                ev |= PollEvents::ERR;
+            }
+        }
+        ev
+    }
+    fn ioctl(&self, _file: &File, cmd: u32, arg: UserAddr, who: &dyn Caller) -> Result<i64> {
+        if cmd != 0x541b {
+            return err(Errno::ENOTTY); // all but FIONREAD
+        }
+        let n = self.pipe.len.load(Ordering::Acquire) as u32;
+        who.memory().write(arg, &n.to_le_bytes())?;
+        Ok(0)
+    }
+    fn anon_name(&self) -> String {
+        format!("pipe:[{}]", self.pipe.ino)
+    }
+}
+
+/// pipe2(2): the reading and the writing end. Of `flags` NONBLOCK counts.
+///
+/// # Errors
+/// EINVAL for O_DIRECT (packet mode) and unknown flags; ENFILE if pipes hold too much memory.
+pub fn pipe(vfs: &Vfs, cred: &Arc<Cred>, flags: OpenFlags) -> Result<(Arc<File>, Arc<File>)> {
+    let nonblock = flags & OpenFlags::NONBLOCK;
+    if !(flags - OpenFlags::NONBLOCK - OpenFlags::CLOEXEC).is_empty() {
+        return err(Errno::EINVAL);
+    }
+    if TOTAL.load(Ordering::Relaxed) >= PIPE_TOTAL {
+        return err(Errno::ENFILE);
+    }
+    let pipe = Arc::new(Pipe::new(vfs.anon().next_ino()));
+    pipe.join(true, true);
+    let end = |read: bool| -> Arc<dyn FileOps> {
+        Arc::new(PipeEnd { pipe: pipe.clone(), read, write: !read, no_writer_yet: None })
+    };
+    let ops = [end(true), end(false)];
+    let modes = [nonblock, nonblock | OpenFlags::WRONLY];
+    Ok(vfs.anon().pair(ops, modes, cred, FileType::Fifo, 0o600))
+}
+
+/// Opens a FIFO: waits for the other side unless O_NONBLOCK or O_RDWR (fifo(7)).
+pub(crate) fn open_fifo(inode: &Arc<Inode>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+    let ino = inode.ino;
+    let pipe = inode.vfs.fifo(|| Arc::new(Pipe::new(ino)));
+    let (read, write) = (flags.readable(), flags.writable());
+    let nonblock = flags.contains(OpenFlags::NONBLOCK);
+    if write && !read && nonblock && pipe.readers.load(Ordering::Acquire) == 0 {
+        return err(Errno::ENXIO);
+    }
+    let readers_were = pipe.reader_opens.load(Ordering::Acquire);
+    let writers_were = pipe.writer_opens.load(Ordering::Acquire);
+    pipe.join(read, write);
+    let mut end = PipeEnd { pipe, read, write, no_writer_yet: None };
+    // From here on an error drops `end`, which leaves again.
+    if read && !write && end.pipe.writers.load(Ordering::Acquire) == 0 {
+        if nonblock {
+            end.no_writer_yet = Some(writers_were);
+        } else {
+            let p = &end.pipe;
+            p.can_read.wait_until(Sleep::Interruptible, None, || {
+                (p.writer_opens.load(Ordering::Acquire) != writers_were).then_some(())
+            })?;
+        }
+    }
+    if write && !read && !nonblock && end.pipe.readers.load(Ordering::Acquire) == 0 {
+        let p = &end.pipe;
+        p.can_write.wait_until(Sleep::Interruptible, None, || {
+            (p.reader_opens.load(Ordering::Acquire) != readers_were).then_some(())
+        })?;
+    }
+    Ok(Arc::new(end))
+}
+
+/// F_GETPIPE_SZ.
+///
+/// # Errors
+/// EBADF if it is no pipe.
+pub fn get_size(file: &File) -> Result<usize> {
+    match file.ops_as::<PipeEnd>() {
+        Some(e) => Ok(e.pipe.capacity.load(Ordering::Acquire)),
+        None => err(Errno::EBADF),
+    }
+}
+
+/// F_SETPIPE_SZ: rounds up to a power of two of pages; returns the new capacity.
+///
+/// # Errors
+/// EBADF if it is no pipe; EINVAL for absurd sizes; EPERM over `fs.pipe-max-size` without
+/// CAP_SYS_RESOURCE; EBUSY if the content would not fit.
+pub fn set_size(file: &File, cred: &Cred, size: usize) -> Result<usize> {
+    let Some(end) = file.ops_as::<PipeEnd>() else { return err(Errno::EBADF) };
+    if size > 1 << 31 {
+        return err(Errno::EINVAL);
+    }
+    let size = size.max(PAGE_SIZE).next_power_of_two();
+    if size > PIPE_MAX && !cred.capable(Cap::SysResource) {
+        return err(Errno::EPERM);
+    }
+    if size > PIPE_TOTAL / 4 {
+        return err(Errno::ENOMEM);
+    }
+    let p = &end.pipe;
+    let mut ring = p.ring.lock();
+    if ring.len > size {
+        return err(Errno::EBUSY);
+    }
+    ring.capacity = size;
+    if ring.buf.len() > size {
+        TOTAL.fetch_sub(ring.buf.len() - size, Ordering::Relaxed);
+        ring.relocate(size);
+    }
+    p.capacity.store(size, Ordering::Release);
+    drop(ring);
+    p.can_write.wake_one(WRITABLE);
+    Ok(size)
+}

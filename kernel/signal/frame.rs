@@ -1,0 +1,169 @@
+//! Signal frames: the stack a handler runs on, and the way back. x86-64 `struct rt_sigframe`:
+//!
+//! ```text
+//!   +0    return address (sa_restorer)
+//!   +8    ucontext: flags, link, stack (24), sigcontext (256), mask (8)   304 bytes
+//!   +312  siginfo                                                         128 bytes
+//!   +440  ... padding to 64 ...
+//!         XSAVE area with its magic words, as large as the host's
+//! ```
+
+use arch::Regs;
+use base::{Errno, Result, UserAddr, UserMemory, err};
+
+use super::queue::{Action, SigInfo, sa};
+use super::set::{SigSet, nr};
+use crate::syscall::Ctx;
+
+const UC: u64 = 8;
+const MCONTEXT: usize = 40;
+const UC_SIZE: usize = 304;
+const FRAME: usize = 8 + UC_SIZE + 128;
+const SS_ONSTACK: u32 = 1;
+const SS_DISABLE: u32 = 2;
+const SS_AUTODISARM: u32 = 1 << 31;
+/// Flags that a frame may change: CF PF AF ZF SF TF DF OF RF AC.
+const FLAGS_USER: u64 = 0x50dd5;
+
+fn put(buf: &mut [u8], at: usize, v: u64) {
+    buf[at..at + 8].copy_from_slice(&v.to_le_bytes());
+}
+fn get(buf: &[u8], at: usize) -> u64 {
+    let mut w = [0u8; 8];
+    w.copy_from_slice(&buf[at..at + 8]);
+    u64::from_le_bytes(w)
+}
+
+/// Whether `sp` lies on the alternate stack.
+pub fn on_alt_stack(sp: u64, base: u64, size: u64) -> bool {
+    sp > base && sp - base <= size
+}
+
+/// Order of the general registers in `struct sigcontext_64`.
+fn gregs(r: &Regs) -> [u64; 18] {
+    [
+        r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, r.rdi, r.rsi, r.rbp, r.rbx, r.rdx,
+        r.rax, r.rcx, r.rsp, r.rip, r.eflags,
+    ]
+}
+
+/// Builds a frame for `info` and points the thread at the handler.
+///
+/// # Errors
+/// EFAULT if the stack cannot hold it.
+pub fn push(cx: &mut Ctx, info: &SigInfo, action: &Action) -> Result<()> {
+    if action.flags & sa::RESTORER == 0 {
+        return err(Errno::EFAULT); // x86-64 has no other way back
+    }
+    let xstate = cx.thread.xstate()?;
+    let fp = arch::xsave::to_frame(&xstate);
+    let regs = *cx.thread.regs();
+    let (mask, alt, mut alt_flags) = {
+        let s = cx.task.signals.lock();
+        (s.saved.unwrap_or(s.blocked), (s.alt_base, s.alt_size), s.alt_flags)
+    };
+    let on_alt = alt_flags & SS_AUTODISARM == 0 && on_alt_stack(regs.rsp, alt.0, alt.1);
+    let mut sp = regs.rsp.wrapping_sub(128);
+    let mut entering = false;
+    if action.flags & sa::ONSTACK != 0 && alt.1 != 0 && !on_alt {
+        sp = alt.0.wrapping_add(alt.1);
+        entering = true;
+    }
+    let fp_at = sp.wrapping_sub(fp.len() as u64) & !63;
+    let at = (fp_at.wrapping_sub(FRAME as u64) & !15).wrapping_sub(8);
+    // An overflow of the alternate stack must not run into what lies below it.
+    if (entering || on_alt) && !on_alt_stack(at, alt.0, alt.1) {
+        return err(Errno::EFAULT);
+    }
+    if alt.1 == 0 {
+        alt_flags |= SS_DISABLE;
+    } else if on_alt {
+        alt_flags |= SS_ONSTACK;
+    }
+
+    let mut f = [0u8; FRAME];
+    put(&mut f, 0, action.restorer);
+    let uc = UC as usize;
+    put(&mut f, uc, 1 | 2 | 4); // UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS
+    put(&mut f, uc + 16, alt.0);
+    put(&mut f, uc + 24, u64::from(alt_flags));
+    put(&mut f, uc + 32, alt.1);
+    let mc = uc + MCONTEXT;
+    for (i, v) in gregs(&regs).into_iter().enumerate() {
+        put(&mut f, mc + i * 8, v);
+    }
+    put(&mut f, mc + 144, regs.cs & 0xffff | (regs.ss & 0xffff) << 48);
+    let (trapno, fault_err, cr2) = cx.last_fault;
+    put(&mut f, mc + 152, fault_err);
+    put(&mut f, mc + 160, trapno);
+    put(&mut f, mc + 168, mask.0);
+    put(&mut f, mc + 176, cr2);
+    put(&mut f, mc + 184, fp_at);
+    put(&mut f, uc + 296, mask.0);
+    f[8 + UC_SIZE..].copy_from_slice(&info.to_bytes());
+
+    cx.mm.write(UserAddr(fp_at), &fp)?;
+    cx.mm.write(UserAddr(at), &f)?;
+    if alt_flags & SS_AUTODISARM != 0 {
+        let mut s = cx.task.signals.lock();
+        (s.alt_base, s.alt_size, s.alt_flags) = (0, 0, 0);
+    }
+    let r = cx.thread.regs_mut();
+    r.rdi = u64::from(info.signo);
+    r.rsi = at + 8 + UC_SIZE as u64;
+    r.rdx = at + UC;
+    r.rax = 0;
+    r.rip = action.handler;
+    r.rsp = at;
+    r.cs = 0x33;
+    r.ss = 0x2b;
+    r.eflags &= !(1 << 8 | 1 << 10 | 1 << 16); // TF, DF, RF
+    Ok(())
+}
+
+/// rt_sigreturn(2): restores what [`push`] saved, as far as the guest may choose it.
+///
+/// # Errors
+/// EFAULT or EINVAL for a frame that cannot be: the caller forces SIGSEGV.
+pub fn pop(cx: &mut Ctx) -> Result<()> {
+    let sp = cx.thread.regs().rsp;
+    let mut uc = [0u8; UC_SIZE];
+    cx.mm.read(UserAddr(sp), &mut uc)?;
+    let mc = MCONTEXT;
+    let fp_at = get(&uc, mc + 184);
+    if fp_at != 0 {
+        let mut fp = vec![0u8; arch::xsave::frame_len()];
+        // A frame made by hand may be only the legacy 512 bytes long.
+        if cx.mm.read(UserAddr(fp_at), &mut fp).is_err() {
+            fp.truncate(512);
+            cx.mm.read(UserAddr(fp_at), &mut fp)?;
+        }
+        let state = arch::xsave::from_frame(&fp)?;
+        cx.thread.set_xstate(&state)?;
+    } else {
+        let init = arch::xsave::initial();
+        cx.thread.set_xstate(&init)?;
+    }
+    let r = cx.thread.regs_mut();
+    let g = |i: usize| get(&uc, mc + i * 8);
+    (r.r8, r.r9, r.r10, r.r11) = (g(0), g(1), g(2), g(3));
+    (r.r12, r.r13, r.r14, r.r15) = (g(4), g(5), g(6), g(7));
+    (r.rdi, r.rsi, r.rbp, r.rbx) = (g(8), g(9), g(10), g(11));
+    (r.rdx, r.rax, r.rcx, r.rsp, r.rip) = (g(12), g(13), g(14), g(15), g(16));
+    r.eflags = r.eflags & !FLAGS_USER | g(17) & FLAGS_USER;
+    r.cs = 0x33;
+    r.ss = 0x2b;
+    r.orig_rax = u64::MAX;
+    let mut mask = SigSet(get(&uc, 296));
+    mask.remove(nr::KILL);
+    mask.remove(nr::STOP);
+    cx.task.set_blocked(mask);
+    let (base, flags, size) = (get(&uc, 16), get(&uc, 24) as u32, get(&uc, 32));
+    let mut s = cx.task.signals.lock();
+    let now_on = on_alt_stack(sp, s.alt_base, s.alt_size);
+    if !now_on || flags & SS_AUTODISARM != 0 {
+        (s.alt_base, s.alt_size, s.alt_flags) =
+            if flags & SS_DISABLE != 0 { (0, 0, 0) } else { (base, size, flags & SS_AUTODISARM) };
+    }
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! The life of a task: from the first instruction of its kernel stack to its exit.
+//!
+//! The loop alternates between guest code and the kernel. On each way out the order is fixed: signals,
+//! then the scheduler, then what the address space has put off, then user mode. All of these can make work
+//! for the ones before, so the loop looks again until nothing is left.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arch::{Event, FaultInfo, Thread};
+use base::{Errno, trace};
+use mm::FaultResult;
+
+use super::{Task, exit};
+use crate::Kernel;
+use crate::signal::deliver::{self, Outcome};
+use crate::signal::queue::SigInfo;
+use crate::signal::set::nr;
+use crate::syscall::{Ctx, table};
+
+/// Bytes of a kernel stack. Only touched pages cost memory.
+pub const STACK_BYTES: usize = 256 << 10;
+
+/// What a new task does in the kernel before it first runs guest code.
+pub type FirstAct = Box<dyn FnOnce(&mut Ctx<'_>) + Send>;
+
+impl Kernel {
+    /// Gives a new task its kernel stack and puts it on the run queue. `first`: before its parent.
+    /// `act` is done by the task itself before guest code runs (init execs there).
+    ///
+    /// # Errors
+    /// ENOMEM if there is no memory for a stack.
+    pub fn launch(
+        self: &Arc<Self>,
+        task: &Arc<Task>,
+        thread: Box<dyn Thread>,
+        first: bool,
+        act: Option<FirstAct>,
+    ) -> base::Result<()> {
+        let kernel = self.clone();
+        let t = task.clone();
+        let entry = Box::new(move || {
+            run(kernel, t, thread, act);
+            // Everything that the loop owned has been dropped: nothing on this stack needs it.
+            crate::sched::exit_current();
+        });
+        let fiber = arch::switch::Fiber::new(STACK_BYTES, entry)?;
+        task.fiber.call_once(|| Arc::new(fiber));
+        self.sched.start(task, first);
+        Ok(())
+    }
+}
+
+fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>, act: Option<FirstAct>) {
+    let Some(mm) = task.mm() else { return };
+    let mut cx = Ctx {
+        kernel: &kernel,
+        task,
+        mm,
+        thread,
+        restart: None,
+        restart_block: None,
+        last_fault: (0, 0, 0),
+        nr: u64::MAX,
+        registers_set: false,
+        exiting: false,
+    };
+    if let Some(act) = act {
+        act(&mut cx);
+    }
+    while !cx.exiting && to_user(&mut cx) {
+        let before = arch::clock::monotonic().0;
+        let event = cx.thread.run();
+        let after = arch::clock::monotonic().0;
+        cx.task.utime_ns.fetch_add(after - before, Ordering::Relaxed);
+        handle(&mut cx, event, after);
+    }
+    exit::exit_thread(cx);
+}
+
+/// Does everything that must be done before guest code may run. False: the task must exit.
+fn to_user(cx: &mut Ctx<'_>) -> bool {
+    loop {
+        if cx.task.signal_pending() || cx.restart.is_some() {
+            if deliver::deliver(cx) == Outcome::Exit {
+                return false;
+            }
+            continue_if_clean(cx);
+        }
+        if cx.kernel.sched.need_resched() {
+            let task = cx.task.clone();
+            cx.kernel.sched.yield_now(&task, false);
+            continue;
+        }
+        if cx.task.signal_pending() {
+            continue;
+        }
+        match cx.mm.before_user() {
+            Ok(()) => return true,
+            Err(_) => {
+                // The host side of the space is gone: nothing can run there.
+                exit::exit_group(&cx.task, nr::KILL as i32);
+                return false;
+            }
+        }
+    }
+}
+
+fn continue_if_clean(cx: &mut Ctx<'_>) {
+    debug_assert!(cx.restart.is_none(), "delivery settles interrupted calls");
+}
+
+fn handle(cx: &mut Ctx<'_>, event: Event, now: u64) {
+    match event {
+        Event::Syscall { nr, args, .. } => syscall(cx, nr, &args, now),
+        Event::Fault(info) => fault(cx, &info),
+        Event::Kicked => {
+            arch::cpu::take_pending();
+            cx.kernel.sched.interrupt();
+        }
+        Event::ForeignSyscall => {
+            cx.thread.set_result(-i64::from(Errno::ENOSYS.code()));
+        }
+        Event::Trap { signo, code, addr } => {
+            let trapno = match signo {
+                nr::FPE => 0,
+                nr::TRAP => 3,
+                nr::ILL => 6,
+                _ => 13,
+            };
+            cx.last_fault = (trapno, 0, addr);
+            cx.task.force_signal(SigInfo::fault(signo, code, addr));
+        }
+        Event::Dead => {
+            log::warn!("{:?}: its host process is gone", cx.task);
+            exit::exit_group(&cx.task, nr::KILL as i32);
+            cx.exiting = true;
+        }
+    }
+    // A timer or a device may have wanted the CPU while the kernel was busy.
+    if arch::cpu::take_pending() {
+        cx.kernel.sched.interrupt();
+    }
+}
+
+fn syscall(cx: &mut Ctx<'_>, nr: u64, args: &[u64; 6], entered: u64) {
+    cx.nr = nr;
+    cx.registers_set = false;
+    cx.task.in_syscall.store(nr as u32, Ordering::Relaxed);
+    let text = trace::enabled(trace::Category::Syscall).then(|| table::show(&cx.mm, nr, args));
+    let result = table::dispatch(cx, nr, args);
+    cx.task.in_syscall.store(u32::MAX, Ordering::Relaxed);
+    if let Some(text) = text {
+        trace_call(cx, text, &result, entered);
+    }
+    match result {
+        Ok(v) if !cx.registers_set => cx.thread.set_result(v),
+        Ok(_) => {}
+        Err(e) if e.errno().is_restart() => {
+            cx.thread.set_result(-i64::from(Errno::EINTR.code()));
+            cx.restart = Some((e.errno(), nr));
+        }
+        Err(e) => {
+            if e == Errno::EPIPE && matches!(nr, 1 | 18 | 20 | 40 | 275 | 276 | 296 | 328) {
+                let me = cx.task.clone();
+                // SIGPIPE is sent to the thread that wrote; a full queue cannot happen for it.
+                let _ = cx.kernel.signal_task(&me, SigInfo::user(nr::PIPE, 0, me.pid(), cx.cred().uid));
+            }
+            cx.thread.set_result(e.to_ret());
+        }
+    }
+}
+
+fn trace_call(cx: &Ctx<'_>, text: String, result: &base::Result<i64>, start_ns: u64) {
+    let text = match result {
+        Ok(v) if *v > 0x10_0000 => format!("{text} = {v:#x}"),
+        Ok(v) => format!("{text} = {v}"),
+        Err(e) => format!("{text} = -1 {} ({})", e.errno().name(), e.errno().text()),
+    };
+    let end_ns = arch::clock::monotonic().0;
+    trace!(Syscall, Syscall { tid: cx.task.tid(), text: text, start_ns: start_ns, end_ns: end_ns });
+}
+
+fn fault(cx: &mut Ctx<'_>, info: &FaultInfo) {
+    let sp = 0; // Linux has not looked at the stack pointer since 5.0
+    let result = cx.mm.fault(info, sp);
+    cx.task.minflt.fetch_add(1, Ordering::Relaxed);
+    trace!(Fault, Fault {
+        tid: cx.task.tid(),
+        addr: info.addr.0,
+        write: info.write.unwrap_or(info.present),
+        exec: info.exec,
+        pages: 0,
+        result: match result {
+            FaultResult::Resolved => "resolved",
+            FaultResult::Segv { .. } => "SIGSEGV",
+            FaultResult::Bus { .. } => "SIGBUS",
+            FaultResult::Oom => "out of memory",
+            FaultResult::Killed => "killed",
+        },
+    });
+    let write = u64::from(info.write.unwrap_or(info.present && !info.exec));
+    let code_bits = u64::from(info.present) | write << 1 | 4 | u64::from(info.exec) << 4;
+    match result {
+        FaultResult::Resolved => {}
+        FaultResult::Segv { addr, code } => {
+            cx.last_fault = (14, code_bits, addr.0);
+            cx.task.force_signal(SigInfo::fault(nr::SEGV, code, addr.0));
+        }
+        FaultResult::Bus { addr, code } => {
+            cx.last_fault = (14, code_bits, addr.0);
+            cx.task.force_signal(SigInfo::fault(nr::BUS, code, addr.0));
+        }
+        // Somebody has been killed for memory: perhaps us. If not, the instruction is repeated.
+        FaultResult::Oom => cx.kernel.sched.yield_now(&cx.task.clone(), true),
+        FaultResult::Killed => exit::exit_group(&cx.task, nr::KILL as i32),
+    }
+}
