@@ -226,16 +226,42 @@ impl WaitQueue {
         self.wake(events, 1);
     }
 
-    /// Wakes all who are not exclusive and up to `n` who are.
-    pub fn wake(&self, events: PollEvents, n: usize) {
+    /// Hands a wake-up on to the next exclusive waiter: something is left for it, but nothing new has
+    /// happened that others should hear of.
+    pub fn pass_on(&self) {
         if self.waiters() == 0 {
             return;
         }
-        let mut left = n;
         let mut e = self.entries.lock();
-        let mut woken_exclusive = Vec::new();
+        if let Some(i) = e.list.iter().position(|x| x.exclusive)
+            && let Some(x) = e.list.remove(i)
+        {
+            x.waker.wake(PollEvents::empty());
+            e.list.push_back(x);
+        }
+    }
+
+    /// Wakes all who are not exclusive and up to `n` who are.
+    pub fn wake(&self, events: PollEvents, n: usize) {
+        if self.waiters() != 0 {
+            Self::wake_entries(&mut self.entries.lock(), events, n);
+        }
+    }
+
+    /// As [`WaitQueue::wake_one`], for a caller that runs in a [`Wake::wake`]: it holds the lock of
+    /// another queue. That cannot deadlock as long as queues wake each other along a graph without
+    /// cycles, which epoll's check for loops guarantees.
+    pub fn wake_one_nested(&self, events: PollEvents) {
+        if self.waiters() != 0 {
+            Self::wake_entries(&mut self.entries.lock_nested(), events, 1);
+        }
+    }
+
+    fn wake_entries(e: &mut Entries, events: PollEvents, n: usize) {
+        let mut left = n;
         let mut i = 0;
-        while i < e.list.len() {
+        // Each entry is visited once: those that move to the back end up behind the count.
+        for _ in 0..e.list.len() {
             if e.list[i].exclusive {
                 if left == 0 {
                     i += 1;
@@ -247,14 +273,13 @@ impl WaitQueue {
                     && let Some(x) = e.list.remove(i)
                 {
                     x.waker.wake(events);
-                    woken_exclusive.push(x);
+                    e.list.push_back(x);
                     continue;
                 }
             }
             e.list[i].waker.wake(events);
             i += 1;
         }
-        e.list.extend(woken_exclusive);
     }
 
     /// Sleeps until `ready` gives a value. `ready` runs without the queue's lock and may run often.
