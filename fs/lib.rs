@@ -9,6 +9,8 @@ pub mod devpts;
 pub mod devtmpfs;
 pub mod dir;
 pub mod epoll;
+#[cfg(test)]
+mod event_tests;
 pub mod eventfd;
 pub mod fdtable;
 pub mod file;
@@ -31,6 +33,8 @@ pub mod special;
 pub mod splice;
 pub mod super_block;
 pub mod sysfs;
+#[cfg(test)]
+mod testing;
 pub mod timerfd;
 pub mod tmpfs;
 pub mod vfs;
