@@ -12,6 +12,8 @@ pub mod epoll;
 #[cfg(test)]
 mod event_tests;
 pub mod eventfd;
+#[cfg(test)]
+mod fd_tests;
 pub mod fdtable;
 pub mod file;
 mod file_io;
