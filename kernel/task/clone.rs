@@ -153,7 +153,7 @@ pub fn clone(cx: &mut Ctx<'_>, a: &CloneArgs) -> Result<i64> {
         cred,
         fs,
         files: files.clone(),
-        mm: mm.clone(),
+        mm: Some(mm.clone()),
         comm: *parent.comm.lock(),
     }
     .build();

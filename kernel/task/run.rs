@@ -51,6 +51,47 @@ impl Kernel {
     }
 }
 
+impl Kernel {
+    /// Starts a thread of the kernel's own: no address space, in no process tree. It may sleep, and
+    /// is not expected to end.
+    ///
+    /// # Errors
+    /// ENOMEM, EAGAIN.
+    pub fn spawn_kernel_thread(
+        self: &Arc<Self>,
+        name: &[u8],
+        fs: Arc<fs::FsContext>,
+        body: impl FnOnce(&Kernel) + Send + 'static,
+    ) -> base::Result<()> {
+        let tid = self.tree.lock().alloc_id()?;
+        let actions = Arc::new(base::SpinLock::new(base::Rank::Leaf, Default::default()));
+        let task = super::NewTask {
+            tid,
+            process: super::new_process(tid, actions, super::limits::Rlimits::initial(0)),
+            kernel: self.clone(),
+            nice: 0,
+            cred: Arc::new(base::Cred::root()),
+            fs,
+            files: fs::FdTable::new(),
+            mm: None,
+            comm: [0; 16],
+        }
+        .build();
+        task.set_comm(name);
+        let kernel = Arc::downgrade(self);
+        let entry = Box::new(move || {
+            if let Some(k) = kernel.upgrade() {
+                body(&k);
+            }
+            crate::sched::exit_current();
+        });
+        let fiber = arch::switch::Fiber::new(STACK_BYTES, entry)?;
+        task.fiber.call_once(|| Arc::new(fiber));
+        self.sched.start(&task, false);
+        Ok(())
+    }
+}
+
 fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>, act: Option<FirstAct>) {
     let Some(mm) = task.mm() else { return };
     let mut cx = Ctx {
@@ -69,6 +110,7 @@ fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>, act: Optio
         act(&mut cx);
     }
     while !cx.exiting && to_user(&mut cx) {
+        cx.kernel.vdso.refresh();
         let before = arch::clock::monotonic().0;
         let event = cx.thread.run();
         let after = arch::clock::monotonic().0;
