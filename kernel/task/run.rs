@@ -164,10 +164,13 @@ fn handle(cx: &mut Ctx<'_>, event: Event, now: u64) {
             cx.thread.set_result(-i64::from(Errno::ENOSYS.code()));
         }
         Event::Trap { signo, code, addr } => {
-            let trapno = match signo {
-                nr::FPE => 0,
-                nr::TRAP => 3,
-                nr::ILL => 6,
+            let trapno = match (signo, code) {
+                (nr::FPE, 1) => 0,
+                (nr::FPE, 2) => 4,
+                (nr::FPE, _) => floating_trap(cx),
+                (nr::TRAP, 1 | 2) => 1,
+                (nr::TRAP, _) => 3,
+                (nr::ILL, _) => 6,
                 _ => 13,
             };
             cx.last_fault = (trapno, 0, addr);
@@ -183,6 +186,14 @@ fn handle(cx: &mut Ctx<'_>, event: Event, now: u64) {
     if arch::cpu::take_pending() {
         cx.kernel.sched.interrupt();
     }
+}
+
+/// Vector of a floating-point exception: 19 if SSE has one that is not masked, else 16.
+fn floating_trap(cx: &mut Ctx<'_>) -> u64 {
+    let Ok(state) = cx.thread.xstate() else { return 16 };
+    let mxcsr = state.0.get(24..26).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]));
+    let raised = mxcsr & 0x3f & !(mxcsr >> 7);
+    if raised != 0 { 19 } else { 16 }
 }
 
 fn syscall(cx: &mut Ctx<'_>, nr: u64, args: &[u64; 6], entered: u64) {
@@ -203,7 +214,7 @@ fn syscall(cx: &mut Ctx<'_>, nr: u64, args: &[u64; 6], entered: u64) {
             cx.restart = Some((e.errno(), nr));
         }
         Err(e) => {
-            if e == Errno::EPIPE && matches!(nr, 1 | 18 | 20 | 40 | 275 | 276 | 296 | 328) {
+            if e == Errno::EPIPE && matches!(nr, 1 | 18 | 20 | 40 | 275 | 276 | 278 | 296 | 328) {
                 let me = cx.task.clone();
                 // SIGPIPE is sent to the thread that wrote; a full queue cannot happen for it.
                 let _ = cx.kernel.signal_task(&me, SigInfo::user(nr::PIPE, 0, me.pid(), cx.cred().uid));
@@ -241,8 +252,14 @@ fn fault(cx: &mut Ctx<'_>, info: &FaultInfo) {
             FaultResult::Killed => "killed",
         },
     });
-    let write = u64::from(info.write.unwrap_or(info.present && !info.exec));
-    let code_bits = u64::from(info.present) | write << 1 | 4 | u64::from(info.exec) << 4;
+    if result == FaultResult::Resolved {
+        return;
+    }
+    let exec = info.exec || cx.thread.regs().rip == info.addr.0;
+    let write = u64::from(info.write.unwrap_or(info.present && !exec));
+    // The kernel half is always mapped, as the hardware sees it.
+    let present = info.present || info.addr.0 >> 47 != 0;
+    let code_bits = u64::from(present) | write << 1 | 4 | u64::from(exec) << 4;
     match result {
         FaultResult::Resolved => {}
         FaultResult::Segv { addr, code } => {
