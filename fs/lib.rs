@@ -9,11 +9,7 @@ pub mod devpts;
 pub mod devtmpfs;
 pub mod dir;
 pub mod epoll;
-#[cfg(test)]
-mod event_tests;
 pub mod eventfd;
-#[cfg(test)]
-mod fd_tests;
 pub mod fdtable;
 pub mod file;
 mod file_io;
@@ -35,13 +31,26 @@ pub mod special;
 pub mod splice;
 pub mod super_block;
 pub mod sysfs;
-#[cfg(test)]
-mod testing;
 pub mod timerfd;
 pub mod tmpfs;
 pub mod vfs;
 pub mod vfs_inode;
 pub mod walk;
+
+#[cfg(test)]
+mod dentry_tests;
+#[cfg(test)]
+mod event_tests;
+#[cfg(test)]
+mod fd_tests;
+#[cfg(test)]
+mod file_tests;
+#[cfg(test)]
+mod ops_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod walk_tests;
 
 pub use fdtable::FdTable;
 pub use file::{Caller, File, FileOps, OpenFlags};

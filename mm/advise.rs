@@ -267,8 +267,8 @@ impl AddressSpace {
         let unlocked = |v: &&Vma| !v.flags.contains(VmaFlags::LOCKED);
         let inside = |v: &Vma| v.end.min(hi) - v.start.max(lo);
         let more: u64 = g.vmas.range(lo, hi).filter(unlocked).map(inside).sum();
-        let too_many = g.limits.memlock != u64::MAX
-            && (g.locked + more) << PAGE_SHIFT > g.limits.memlock;
+        let too_many =
+            g.limits.memlock != u64::MAX && (g.locked + more) << PAGE_SHIFT > g.limits.memlock;
         if too_many || !g.vmas.covers(lo, hi) {
             return err(Errno::ENOMEM);
         }

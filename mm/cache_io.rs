@@ -111,7 +111,7 @@ impl PageCache {
     pub fn write(&self, off: u64, source: &mut dyn Source, len: usize) -> Result<usize> {
         let end = off.saturating_add(len.min(source.remaining()) as u64);
         let size = self.size();
-        if off > size && size % PAGE != 0 && end > off {
+        if off > size && !size.is_multiple_of(PAGE) && end > off {
             // What a mapping stored behind the old end must not show up.
             let gap = (PAGE - size % PAGE).min(off - size);
             if let Some(run) = self.pin_run(size / PAGE, 1) {
@@ -160,7 +160,7 @@ impl PageCache {
         }
         // New pages: overwritten whole, or nothing of them existed.
         let mut want = if in_page > 0 { 1 } else { (end - pos).div_ceil(PAGE).min(BATCH) };
-        if !beyond && want > 1 && end % PAGE != 0 && end < size && last < index + want {
+        if !beyond && want > 1 && !end.is_multiple_of(PAGE) && end < size && last < index + want {
             want -= 1; // the last one is partial and exists: read it in its turn
         }
         want = self.tree.lock().absent_run(index, want);

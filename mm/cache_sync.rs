@@ -133,7 +133,7 @@ impl PageCache {
         let (size, high) = (self.size(), self.high.load(Ordering::Acquire));
         if result.is_err() {
             self.mark_dirty_run(first, n);
-        } else if high > size && size % PAGE_SIZE as u64 != 0 {
+        } else if high > size && !size.is_multiple_of(PAGE_SIZE as u64) {
             let page = size / PAGE_SIZE as u64;
             if page >= first && page < first + n {
                 self.mark_dirty(page);
@@ -190,7 +190,7 @@ impl PageCache {
         self.high.fetch_min(new_size, Ordering::AcqRel);
         let first = base::addr::pages_for(new_size);
         self.drop_range(first, u64::MAX, true);
-        if new_size % PAGE != 0
+        if !new_size.is_multiple_of(PAGE)
             && let Some(run) = self.pin_run(new_size / PAGE, 1)
         {
             let from = run.start().addr().add((new_size % PAGE) as usize);

@@ -39,6 +39,8 @@ const FIRST_COPY: u32 = 4;
 const MAX_COPY: u32 = 16;
 /// How far a change of rights or a refill looks in each direction.
 const REFILL: u64 = 1024;
+/// Host mappings of a space before all are dropped; the host's limit is 65530.
+const MAX_HOST: usize = 48_000;
 
 /// What somebody wants to do with a page.
 #[derive(Clone, Copy, Debug)]
@@ -88,13 +90,27 @@ enum Step {
     Done(u32),
     Fail(Fail),
     /// Zeroed frames for `start..start + len`, which contains the page.
-    Anon { start: u64, len: u32 },
+    Anon {
+        start: u64,
+        len: u32,
+    },
     /// Frames for copies of `start..start + len`, which contains the page.
-    Copy { start: u64, len: u32 },
+    Copy {
+        start: u64,
+        len: u32,
+    },
     /// Page `index` of an object, from `from` on and `ahead` pages.
-    Load { cache: Arc<PageCache>, from: u64, index: u64, ahead: u64 },
+    Load {
+        cache: Arc<PageCache>,
+        from: u64,
+        index: u64,
+        ahead: u64,
+    },
     /// The permission to write page `index` of an object.
-    MakeWritable { cache: Arc<PageCache>, index: u64 },
+    MakeWritable {
+        cache: Arc<PageCache>,
+        index: u64,
+    },
 }
 
 impl AddressSpace {
@@ -104,19 +120,22 @@ impl AddressSpace {
         let write = info.write == Some(true) || (info.present && !info.exec);
         let access = Access { write, exec: info.exec, user: true, force: false };
         let result = self.fault_in(info.addr.vpn(), access);
-        trace!(Fault, Fault {
-            tid: 0,
-            addr: info.addr.0,
-            write,
-            exec: info.exec,
-            pages: *result.as_ref().unwrap_or(&0),
-            result: match result {
-                Ok(_) => "ok",
-                Err(Fail::Segv(_)) => "SIGSEGV",
-                Err(Fail::Bus) => "SIGBUS",
-                Err(Fail::Oom) => "OOM",
-            },
-        });
+        trace!(
+            Fault,
+            Fault {
+                tid: 0,
+                addr: info.addr.0,
+                write,
+                exec: info.exec,
+                pages: *result.as_ref().unwrap_or(&0),
+                result: match result {
+                    Ok(_) => "ok",
+                    Err(Fail::Segv(_)) => "SIGSEGV",
+                    Err(Fail::Bus) => "SIGBUS",
+                    Err(Fail::Oom) => "OOM",
+                },
+            }
+        );
         let addr = info.addr;
         match result {
             Ok(_) => FaultResult::Resolved,
@@ -134,7 +153,12 @@ impl AddressSpace {
         let result = loop {
             let step = self.inner.lock().step(self, vpn, access, granted);
             let r = match step {
-                Step::Done(n) => break Ok(n),
+                Step::Done(n) => {
+                    if access.user && self.space.host_mappings() > MAX_HOST {
+                        self.drop_host_mappings(vpn);
+                    }
+                    break Ok(n);
+                }
                 Step::Fail(f) => break Err(f),
                 Step::Anon { start, len } => self.fill_anon(vpn, start, len, need),
                 Step::Copy { start, len } => self.fill_copies(vpn, start, len, need),
@@ -158,9 +182,20 @@ impl AddressSpace {
         result
     }
 
+    /// Too many host mappings: all go but the one just made; faults bring the hot ones back.
+    #[cold]
+    fn drop_host_mappings(&self, vpn: u64) {
+        let mut g = self.inner.lock();
+        g.host.unmap_all(&*self.space);
+        g.queued = true;
+        self.work.store(1, std::sync::atomic::Ordering::Relaxed);
+        if g.pt.get(vpn).present() {
+            g.refill(self, vpn);
+        }
+    }
+
     fn fill_anon(&self, vpn: u64, start: u64, len: u32, need: Need) -> Result<(), Fail> {
-        let mut run =
-            self.memory.alloc_run(len, Kind::Anon, need).map_err(|_| Fail::Oom)?;
+        let mut run = self.memory.alloc_run(len, Kind::Anon, need).map_err(|_| Fail::Oom)?;
         run.zero();
         let n = run.len();
         // A shorter run than wanted: let it reach the page.
@@ -183,8 +218,7 @@ impl AddressSpace {
     }
 
     fn fill_copies(&self, vpn: u64, start: u64, len: u32, need: Need) -> Result<(), Fail> {
-        let mut run =
-            self.memory.alloc_run(len, Kind::Anon, need).map_err(|_| Fail::Oom)?;
+        let mut run = self.memory.alloc_run(len, Kind::Anon, need).map_err(|_| Fail::Oom)?;
         let end = start + u64::from(len);
         let n = u64::from(run.len());
         let start = if start + n > vpn { start } else { vpn.min(end - n) };
@@ -545,9 +579,8 @@ impl Inner {
             None => range,
         };
         let fits = |at: u64, p: Pte, excl: bool| {
-            let contiguous = pfn.is_none_or(|f| {
-                i64::from(p.pfn().0) - i64::from(f.0) == at as i64 - vpn as i64
-            });
+            let contiguous =
+                pfn.is_none_or(|f| i64::from(p.pfn().0) - i64::from(f.0) == at as i64 - vpn as i64);
             p.present() && contiguous && Self::rights(v, p, excl) == rights
         };
         self.pt.walk(vpn + 1, range, true, |at, p, excl| {

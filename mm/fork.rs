@@ -18,7 +18,6 @@ use base::{Errno, PAGE_SHIFT, Result, UserAddr, err};
 
 use crate::page_table::Garbage;
 use crate::space::{AddressSpace, Inner, TOP_PAGE};
-use crate::types::Layout;
 use crate::vma::{Vma, VmaFlags};
 
 /// Held by a child as long as it may share pages with the parent that made it. The parent holds it
@@ -41,8 +40,15 @@ impl AddressSpace {
             // must wait until its page table is there. Nobody else locks two spaces.
             let mut c = child.inner.lock();
             let mut p = self.inner.lock_nested();
-            let pages = p.vmas.iter().filter(|v| inherited(v)).filter(|v| accounted(v));
-            self.memory.charge(pages.map(Vma::pages).sum())?;
+            // Each by itself, as Linux does: mode 0 looks at the size of one request.
+            let mut charged = 0;
+            for v in p.vmas.iter().filter(|v| inherited(v) && accounted(v)) {
+                if let Err(e) = self.memory.charge(v.pages()) {
+                    self.memory.uncharge(charged);
+                    return Err(e);
+                }
+                charged += v.pages();
+            }
             c.pt = p.pt.fork();
             for v in p.vmas.iter() {
                 if !inherited(v) || v.flags.contains(VmaFlags::WIPEONFORK) {
@@ -119,7 +125,7 @@ impl AddressSpace {
             g.cache.clear();
             g.shares.clear();
             held = std::mem::take(&mut g.held);
-            layout = std::mem::replace(&mut g.layout, Layout::default());
+            layout = std::mem::take(&mut g.layout);
             old = std::mem::take(&mut g.garbage);
             self.memory.locked.fetch_sub(g.locked, Ordering::Relaxed);
             g.locked = 0;

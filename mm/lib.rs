@@ -14,6 +14,7 @@
 //! | page_cache, cache_io, cache_sync, rmap, shm | the pages of files and of shared memory |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod advise;
 mod buddy;
@@ -41,7 +42,7 @@ mod testing;
 
 pub use frame::Frame;
 pub use mappable::{Backing, Mappable, Named, ObjectName};
-pub use memory::Memory;
+pub use memory::{Memory, Random};
 pub use page_cache::PageCache;
 pub use shm::{ZeroBacking, anonymous_shared};
 pub use space::AddressSpace;

@@ -88,6 +88,7 @@ pub struct Named {
 
 impl Named {
     /// `cache`, called `name` in /proc/PID/maps.
+    #[allow(clippy::new_ret_no_self)]
     pub fn new(cache: Arc<PageCache>, name: ObjectName) -> Arc<dyn Mappable> {
         Arc::new(Named { name, cache })
     }

@@ -222,7 +222,7 @@ impl AddressSpace {
             replaced = g.vmas.range(lo, hi).map(|x| x.end.min(hi) - x.start.max(lo)).sum();
             lo
         } else {
-            g.place(want.page_down().vpn(), n, flags.contains(MapFlags::LOW))?
+            g.place(want.page_up().unwrap_or_default().vpn(), n, flags.contains(MapFlags::LOW))?
         };
         g.check_count(1 + g.vmas.splits(start, start + n))?;
         g.check_limits(n - replaced, if is_data(v) { n } else { 0 })?;
@@ -327,9 +327,7 @@ impl AddressSpace {
             return err(Errno::EINVAL);
         }
         let (to, to_end) = (new_addr.vpn(), new_addr.vpn().saturating_add(n));
-        if fixed
-            && (!new_addr.is_page_aligned() || to_end > TOP_PAGE || (to < hi && lo < to_end))
-        {
+        if fixed && (!new_addr.is_page_aligned() || to_end > TOP_PAGE || (to < hi && lo < to_end)) {
             return err(Errno::EINVAL);
         }
         let _mmap = self.mmap.lock();
@@ -349,13 +347,16 @@ impl AddressSpace {
         }
         let mut garbage = Garbage::default();
         if !fixed && !keep && n <= hi - lo && lo != hi {
-            let gone =
-                if lo + n < hi { g.cut(self, lo + n, hi, &mut garbage) } else { Vec::new() };
+            let gone = if lo + n < hi { g.cut(self, lo + n, hi, &mut garbage) } else { Vec::new() };
             self.finish(g, garbage, gone);
             return Ok(old);
         }
         g.check_limits(grow, if data { grow } else { 0 })?;
-        if !fixed && !keep && ends_vma && lo != hi && lo + n <= TOP_PAGE
+        if !fixed
+            && !keep
+            && ends_vma
+            && lo != hi
+            && lo + n <= TOP_PAGE
             && g.vmas.is_free(hi, lo + n)
         {
             if is_account {

@@ -28,7 +28,8 @@ pub(crate) enum Need {
     Write,
 }
 
-pub(crate) type Random = Box<dyn Fn(&mut [u8]) + Send + Sync>;
+/// A source of random bytes.
+pub type Random = Box<dyn Fn(&mut [u8]) + Send + Sync>;
 type OomHandler = Box<dyn Fn() + Send + Sync>;
 
 /// All of memory.
@@ -87,10 +88,7 @@ impl Memory {
     }
 
     /// As [`Memory::new`], with a source of random bytes for address space layout.
-    pub fn with_random(
-        machine: Arc<dyn Machine>,
-        random: Box<dyn Fn(&mut [u8]) + Send + Sync>,
-    ) -> Arc<Memory> {
+    pub fn with_random(machine: Arc<dyn Machine>, random: Random) -> Arc<Memory> {
         let m = Memory::new(machine);
         m.set_random(random);
         m
@@ -134,7 +132,7 @@ impl Memory {
     }
 
     /// Where random bytes come from; without, layout is not random.
-    pub fn set_random(&self, f: Box<dyn Fn(&mut [u8]) + Send + Sync>) {
+    pub fn set_random(&self, f: Random) {
         *self.random.lock() = Some(Arc::new(f));
     }
 
@@ -251,7 +249,9 @@ impl Memory {
             if let Some(run) = self.frames.alloc(want, kind, reserve) {
                 return Ok(run);
             }
-            if self.reclaim(u64::from(want.max(32)), need) == 0 {
+            if self.reclaim(u64::from(want.max((self.frames.total() / 64).clamp(32, 256))), need)
+                == 0
+            {
                 break;
             }
         }

@@ -300,10 +300,8 @@ impl PageTable {
 
     /// Puts an entry, which takes over a reference to its frame; the old one's passes to the caller.
     pub(crate) fn set(&mut self, vpn: u64, pte: Pte) -> Pte {
-        let leaf = self
-            .leaves
-            .entry(vpn / LEAF)
-            .or_insert_with(|| Arc::new(Leaf::new(&self.frames)));
+        let leaf =
+            self.leaves.entry(vpn / LEAF).or_insert_with(|| Arc::new(Leaf::new(&self.frames)));
         let old = Arc::make_mut(leaf).set((vpn % LEAF) as usize, pte);
         if old.present() {
             self.forget(old.class(), 1);
@@ -338,7 +336,8 @@ impl PageTable {
             return;
         }
         self.peak = self.peak();
-        let numbers: Vec<u64> = self.leaves.range(lo / LEAF..=(hi - 1) / LEAF).map(|l| *l.0).collect();
+        let numbers: Vec<u64> =
+            self.leaves.range(lo / LEAF..=(hi - 1) / LEAF).map(|l| *l.0).collect();
         for n in numbers {
             let base = n * LEAF;
             let (a, b) = (lo.max(base) - base, hi.min(base + LEAF) - base);

@@ -104,7 +104,8 @@ impl Memory {
     /// The first error of a backing; the others are tried all the same.
     pub fn sync_all(&self) -> Result<()> {
         let mut result = Ok(());
-        let all: Vec<_> = self.caches.lock().values().filter_map(std::sync::Weak::upgrade).collect();
+        let all: Vec<_> =
+            self.caches.lock().values().filter_map(std::sync::Weak::upgrade).collect();
         for c in all {
             if c.dirty_pages() > 0 {
                 result = result.and(c.sync_range(0, u64::MAX));
@@ -115,7 +116,8 @@ impl Memory {
 
     /// Gives up clean pages (`/proc/sys/vm/drop_caches`); returns how many.
     pub fn drop_caches(&self) -> u64 {
-        let all: Vec<_> = self.caches.lock().values().filter_map(std::sync::Weak::upgrade).collect();
+        let all: Vec<_> =
+            self.caches.lock().values().filter_map(std::sync::Weak::upgrade).collect();
         all.iter().map(|c| c.drop_clean()).sum()
     }
 

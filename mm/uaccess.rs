@@ -8,9 +8,7 @@
 
 use arch::Prot;
 use base::addr::USER_TOP;
-use base::{
-    Errno, PAGE_SIZE, Pfn, PhysAddr, Result, Sink, Source, UserAddr, UserMemory, err,
-};
+use base::{Errno, PAGE_SIZE, Pfn, PhysAddr, Result, Sink, Source, UserAddr, UserMemory, err};
 
 use crate::fault::Access;
 use crate::space::{AddressSpace, Inner};
@@ -204,7 +202,7 @@ impl AddressSpace {
     /// # Errors
     /// EINVAL if `at` is not a multiple of four, EFAULT if nothing readable is mapped there.
     pub fn futex_key(&self, at: UserAddr, shared: bool) -> Result<FutexKey> {
-        if at.0 % 4 != 0 {
+        if !at.0.is_multiple_of(4) {
             return err(Errno::EINVAL);
         }
         let private = FutexKey::Private { space: self.id, addr: at.0 };
@@ -256,7 +254,7 @@ impl AddressSpace {
         write: bool,
         mut f: impl FnMut(&arch::PhysMem, PhysAddr),
     ) -> Result<()> {
-        if at.0 % 4 != 0 {
+        if !at.0.is_multiple_of(4) {
             return err(Errno::EINVAL);
         }
         let phys = self.phys();
@@ -370,9 +368,7 @@ impl Sink for UserSink<'_> {
     fn write_zeros(&mut self, len: usize) -> Result<usize> {
         let s = self.space;
         let phys = s.phys();
-        self.iov.run(len, |at, n, _| {
-            s.pieces(at, n, true, false, |p, _, l| phys.zero_bytes(p, l))
-        })
+        self.iov.run(len, |at, n, _| s.pieces(at, n, true, false, |p, _, l| phys.zero_bytes(p, l)))
     }
 }
 

@@ -212,7 +212,8 @@ proptest! {
                         model.resize(off + n, 0);
                         f.set_size((off + n) as u64);
                     }
-                    model[off.min(model.len())..][..n].copy_from_slice(&data);
+                    let at = off.min(model.len());
+                    model[at..][..n].copy_from_slice(&data);
                     w.memory.relieve();
                 }
                 4 => {

@@ -207,8 +207,14 @@ proptest! {
                 let hole = (0..=300 - want)
                     .rev()
                     .find(|s| (*s..s + want).all(|p| !model.contains_key(&p)));
+                set.remove(1000, 1001); // forgets where the last gap was found
                 prop_assert_eq!(set.find_gap(want, 0, 300), hole);
             }
+            // With the hint: a gap, if there is one, at the second attempt at the latest.
+            let again = set.find_gap(3, 0, 300).or_else(|| set.find_gap(3, 0, 300));
+            let free = |s: u64| (s..s + 3).all(|p| p < 300 && !model.contains_key(&p));
+            prop_assert_eq!(again.is_some(), (0..298).any(free));
+            prop_assert!(again.is_none_or(free));
         }
     }
 }
