@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 
 use crate::switch;
 
-/// Room for a frame with the largest extended state, and for the handlers of both kinds nested.
-const SIGNAL_STACK: usize = 128 << 10;
+/// Room for a frame with the largest extended state, for handlers of all kinds nested, and for the
+/// backtrace that a panic prints from there.
+const SIGNAL_STACK: usize = 512 << 10;
 
 thread_local! {
     static HAS_STACK: Cell<bool> = const { Cell::new(false) };
@@ -23,8 +24,13 @@ pub(crate) fn own_signal_stack() {
     if HAS_STACK.replace(true) {
         return;
     }
-    // SAFETY: a new private mapping becomes this thread's signal stack.
+    // SAFETY: a new private mapping becomes this thread's signal stack, if there is none as large.
     unsafe {
+        let mut old: libc::stack_t = std::mem::zeroed();
+        libc::sigaltstack(std::ptr::null(), &mut old);
+        if old.ss_flags & libc::SS_DISABLE == 0 && old.ss_size >= SIGNAL_STACK {
+            return;
+        }
         let base = libc::mmap(
             std::ptr::null_mut(),
             SIGNAL_STACK,

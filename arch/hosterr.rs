@@ -1,8 +1,12 @@
 //! What raw host calls return, as results. The conversion of error numbers itself is in sys.rs.
 
-use base::Result;
+use base::{Errno, Error, Result};
 
-pub(crate) use crate::sys::host_error;
+/// A host call failed with `e`.
+#[track_caller]
+pub(crate) fn host_error(e: nix::errno::Errno) -> Error {
+    Errno::from_code(e as i32).into()
+}
 use crate::sys::{check, last_error};
 
 /// The result of a raw libc call: -1 is the error in `errno`.

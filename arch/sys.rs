@@ -1,5 +1,4 @@
-//! Raw host calls of the ptrace backend, as typed and safe functions, and the one place where a
-//! host errno becomes a [`base::Error`].
+//! Raw host calls of the ptrace backend, as typed and safe functions.
 //!
 //! libc's `ptrace` wrapper returns what PEEK requests read; the raw call stores it at `data`. Only
 //! the raw call is used here. Every request answers ESRCH when the task was killed from outside,
@@ -7,6 +6,7 @@
 
 use base::{Errno, Error, Result};
 
+use crate::hosterr::host_error;
 use crate::regs::Regs;
 
 const SYSEMU: u32 = 31;
@@ -31,21 +31,10 @@ pub(crate) const EVENT_EXEC: i32 = 4;
 /// A process or thread id of the host.
 pub(crate) type HostPid = i32;
 
-/// The host's errno of the call that has just failed, as an error.
+/// The host's error of the call that has just failed.
 #[track_caller]
 pub(crate) fn last_error() -> Error {
-    Error::new(last_errno())
-}
-
-/// The host's errno of the call that has just failed.
-pub(crate) fn last_errno() -> Errno {
-    Errno::from_code(std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
-}
-
-/// An error of the nix crate as one of ours.
-#[track_caller]
-pub(crate) fn host_error(e: nix::errno::Errno) -> Error {
-    Error::new(Errno::from_code(e as i32))
+    host_error(nix::errno::Errno::last())
 }
 
 /// Turns the -1 of a libc call into the error.

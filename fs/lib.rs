@@ -10,6 +10,7 @@ pub mod devtmpfs;
 pub mod dir;
 pub mod epoll;
 pub mod eventfd;
+pub mod ext4;
 pub mod fdtable;
 pub mod file;
 mod file_io;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use arch::fake::FakeMachine;
 use base::cred::CapSet;
+use base::iobuf::NoUserMemory;
 use base::iobuf::{SliceSource, VecSink};
-use base::{Cred, NoUserMemory, Result, UserMemory};
+use base::{Cred, Result, UserMemory};
 use drivers::tty::{NoSignals, PtyRegistry};
 use drivers::{BlockRegistry, CharRegistry, Opener};
 use mm::Memory;

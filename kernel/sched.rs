@@ -97,8 +97,6 @@ struct RunQueue {
     current: Option<Arc<Task>>,
     /// Runs next whatever its clock says: the child of a fork, the target of a hand-over.
     next: Option<Arc<Task>>,
-    /// A task that has exited and whose stack we still stood on.
-    dead: Option<Arc<Task>>,
     min_vruntime: u64,
     seq: u64,
     /// When the current task got the CPU.
@@ -108,7 +106,7 @@ struct RunQueue {
 /// The scheduler of one kernel (one virtual CPU).
 pub struct Sched {
     rq: SpinLock<RunQueue>,
-    idle: Fiber,
+    idle: Arc<Fiber>,
     need_resched: AtomicBool,
     idling: AtomicBool,
     stopping: AtomicBool,
@@ -137,13 +135,12 @@ impl Sched {
                     queue: BTreeMap::new(),
                     current: None,
                     next: None,
-                    dead: None,
                     min_vruntime: 0,
                     seq: 0,
                     since: 0,
                 },
             ),
-            idle: Fiber::current_thread(),
+            idle: Arc::new(Fiber::current_thread()),
             need_resched: AtomicBool::new(false),
             idling: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -217,6 +214,12 @@ impl Sched {
         }
     }
 
+    /// A signal was queued for a task: if it runs on another CPU (or we are a device thread), that
+    /// CPU must look.
+    pub fn nudge(&self, _task: &Arc<Task>) {
+        self.kick_from_outside();
+    }
+
     /// Puts a new task on the queue. With `first` it runs before everyone else.
     pub fn start(&self, task: &Arc<Task>, first: bool) {
         let mut rq = self.rq.lock();
@@ -253,7 +256,11 @@ impl Sched {
 
     /// Gives the CPU to whoever should have it; comes back when that is the caller again. The
     /// caller has set its own state: RUNNABLE and queued, SLEEPING, or DEAD.
-    fn switch_away(&self, mut rq: base::lock::SpinGuard<'_, RunQueue>, me: &Arc<Task>, exiting: bool) {
+    fn switch_away(
+        &self,
+        mut rq: base::lock::SpinGuard<'_, RunQueue>,
+        me: &Arc<Task>,
+    ) {
         let now = arch::clock::monotonic().0;
         Self::charge(&mut rq, now);
         self.need_resched.store(false, Ordering::Relaxed);
@@ -269,47 +276,18 @@ impl Sched {
         let waiting = !rq.queue.is_empty();
         rq.current.clone_from(&next);
         rq.since = now;
-        // The references that keep both fibers alive while we switch: `me` is held by the caller's
-        // frame (or by `dead`), the next one by `rq.current`.
-        let to = match &next {
-            Some(n) => {
-                n.sched.state.store(RUNNING, Ordering::Relaxed);
-                Some(n.clone())
-            }
-            None => None,
-        };
-        if exiting {
-            rq.dead = Some(me.clone());
+        if let Some(n) = &next {
+            n.sched.state.store(RUNNING, Ordering::Relaxed);
         }
         drop(rq);
-        arch::cpu::set_current(to.clone().map(|t| t as Arc<dyn std::any::Any + Send + Sync>));
+        let to = next.as_ref().map_or_else(|| self.idle.clone(), |n| n.fiber_handle());
+        // The queue's `current` holds the next task; a count on this stack would live as long as
+        // we sleep.
+        arch::cpu::set_current(next.map(|t| t as _));
         if waiting {
             self.timers.arm_slice(Instant(now + SLICE_NS));
         }
-        let from = me.fiber();
-        // `to` must not keep a count while we are away: the task could never be freed.
-        let target: *const () = std::ptr::null();
-        let _ = target;
-        match to {
-            Some(t) => {
-                let f = t.fiber_handle();
-                drop(t);
-                arch::switch::switch(from, &f);
-            }
-            None => arch::switch::switch(from, &self.idle),
-        }
-        self.arrived();
-    }
-
-    /// First thing on a stack that was switched to: bury who exited before.
-    fn arrived(&self) {
-        let dead = self.rq.lock().dead.take();
-        drop(dead);
-    }
-
-    /// What a new task's stack runs first.
-    pub fn first_run(&self) {
-        self.arrived();
+        arch::switch::switch_owned(me.fiber(), to);
     }
 
     /// Offers the CPU: the caller stays runnable.
@@ -322,15 +300,36 @@ impl Sched {
         }
         me.sched.involuntary.fetch_add(1, Ordering::Relaxed);
         Self::enqueue(&mut rq, me.clone());
-        self.switch_away(rq, me, false);
+        self.switch_away(rq, me);
     }
 
-    /// Ends the current task's time on any CPU.
-    pub fn exit(&self, me: &Arc<Task>) {
-        let rq = self.rq.lock();
+    /// Ends the current task's time on any CPU. Takes the last reference to it off this stack.
+    pub fn exit_last(self: Arc<Self>, me: Arc<Task>) -> ! {
+        let mut rq = self.rq.lock();
         me.sched.state.store(DEAD, Ordering::Relaxed);
-        self.switch_away(rq, me, true);
-        unreachable!("a dead task was scheduled");
+        let now = arch::clock::monotonic().0;
+        Self::charge(&mut rq, now);
+        self.need_resched.store(false, Ordering::Relaxed);
+        let next = Self::pick(&mut rq);
+        self.switches.fetch_add(1, Ordering::Relaxed);
+        trace!(Sched, Switch { cpu: 0, from: me.tid(), to: next.as_ref().map_or(0, |t| t.tid()) });
+        let waiting = !rq.queue.is_empty();
+        let old = std::mem::replace(&mut rq.current, next.clone());
+        rq.since = now;
+        if let Some(n) = &next {
+            n.sched.state.store(RUNNING, Ordering::Relaxed);
+        }
+        drop(rq);
+        let to = next.as_ref().map_or_else(|| self.idle.clone(), |n| n.fiber_handle());
+        drop(arch::cpu::set_current(next.map(|t| t as _)));
+        drop(old);
+        if waiting {
+            self.timers.arm_slice(Instant(now + SLICE_NS));
+        }
+        let from = me.fiber_handle();
+        drop(me);
+        drop(self);
+        arch::switch::exit_owned(from, to);
     }
 
     /// Called when the CPU took an interrupt: runs expired timers and looks whether the slice is over.
@@ -376,10 +375,9 @@ impl Sched {
                 if waiting {
                     self.timers.arm_slice(Instant(now + SLICE_NS));
                 }
-                let f = next.fiber_handle();
+                let to = next.fiber_handle();
                 drop(next);
-                arch::switch::switch(&self.idle, &f);
-                self.arrived();
+                arch::switch::switch_owned(&self.idle, to);
                 continue;
             }
             drop(rq);
@@ -450,7 +448,7 @@ impl Sleeper for Task {
             me.sched.state.store(SLEEPING, Ordering::Relaxed);
             me.sched.depth.store(how as u8, Ordering::Relaxed);
             me.sched.voluntary.fetch_add(1, Ordering::Relaxed);
-            sched.switch_away(rq, &me, false);
+            sched.switch_away(rq, &me);
         }
         me.sched.permit.store(false, Ordering::Relaxed);
         if let Some(t) = timer {
@@ -479,6 +477,16 @@ impl Scheduler for CurrentTask {
 /// The task that runs on the calling virtual CPU.
 pub fn current() -> Option<Arc<Task>> {
     arch::cpu::current().and_then(|t| t.downcast::<Task>().ok())
+}
+
+/// The end of a task's stack: the calling task never runs again.
+pub fn exit_current() -> ! {
+    let me = current().expect("only tasks exit");
+    // The scheduler is a field of the kernel, which outlives all of its tasks: run() of boot holds it.
+    let kernel = me.kernel();
+    let sched = kernel.sched.clone();
+    drop(kernel);
+    sched.exit_last(me)
 }
 
 /// Checks a nice value change against RLIMIT_NICE (`limit` = 20 - lowest nice).

@@ -74,6 +74,9 @@ impl PageCache {
         let size_pages = self.size_pages();
         let mut t = self.tree.lock();
         let limit = last.min(size_pages.checked_sub(1)?);
+        if from > limit {
+            return None; // BTreeMap::range takes no range that runs backwards
+        }
         let (_, first) = t
             .chunks
             .range(from / CHUNK..=limit / CHUNK)

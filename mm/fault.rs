@@ -18,7 +18,7 @@
 use std::sync::Arc;
 
 use arch::{FaultInfo, Prot};
-use base::{Errno, Error, PAGE_SHIFT, PAGE_SIZE, Pfn, trace};
+use base::{Errno, Error, PAGE_SIZE, Pfn, trace};
 
 use crate::frame::{FrameRun, Kind};
 use crate::mapping::prot_closure;
@@ -27,7 +27,7 @@ use crate::page_cache::PageCache;
 use crate::page_table::Pte;
 use crate::space::{AddressSpace, Inner};
 use crate::types::FaultResult;
-use crate::vma::{GUARD, Vma, VmaFlags};
+use crate::vma::{Vma, VmaFlags};
 
 /// First and longest run of anonymous memory, pages.
 const FIRST_RUN: u32 = 16;
@@ -307,43 +307,6 @@ impl Inner {
         p
     }
 
-    /// Grows the stack above `vpn` down to it, if there is one and it may. `man 2 mmap`,
-    /// MAP_GROWSDOWN.
-    fn grow_stack(&mut self, s: &AddressSpace, vpn: u64) -> bool {
-        let Some(v) = self.vmas.above(vpn) else { return false };
-        let (start, end) = (v.start, v.end);
-        let limit = self.limits.stack >> PAGE_SHIFT;
-        if !v.flags.contains(VmaFlags::GROWSDOWN) || end - vpn > limit {
-            return false;
-        }
-        // The gap is for mappings that are no stacks themselves and can be touched.
-        let bottom = match self.vmas.below(vpn) {
-            Some(b) if b.flags.contains(VmaFlags::GROWSDOWN) || b.prot.is_empty() => b.end,
-            Some(b) => b.end + GUARD,
-            None => 16,
-        };
-        if vpn < bottom {
-            return false;
-        }
-        // By 16 pages at a time, so that the run below is one fault.
-        let new = (vpn & !15).max(bottom).max(end.saturating_sub(limit));
-        let more = start - new;
-        let locked = v.flags.contains(VmaFlags::LOCKED);
-        let account = v.flags.contains(VmaFlags::ACCOUNT);
-        if (self.vmas.pages() + more) << PAGE_SHIFT > self.limits.as_
-            || (locked && (self.locked + more) << PAGE_SHIFT > self.limits.memlock)
-            || (account && s.memory.charge(more).is_err())
-        {
-            return false;
-        }
-        if locked {
-            self.locked += more;
-            s.memory.locked.fetch_add(more, std::sync::atomic::Ordering::Relaxed);
-        }
-        self.vmas.grow_down(start, new);
-        true
-    }
-
     /// Lets a page of a shared object be written; None when that is done.
     fn make_writable(&mut self, vpn: u64, pte: Pte, granted: bool) -> Option<Step> {
         let v = self.vmas.find(vpn)?;
@@ -462,6 +425,11 @@ impl Inner {
     fn plan_copy(&mut self, vpn: u64) -> Step {
         let Some(v) = self.vmas.find(vpn) else { return Step::Fail(MAPERR) };
         let anon = self.pt.get(vpn).is_anon();
+        // While somebody may write the file through memory, a page that nobody has written here must
+        // keep showing it: only the page itself is copied then.
+        if !anon && v.mapping.as_ref().is_some_and(|m| m.cache().mapped_writable()) {
+            return Step::Copy { start: vpn, len: 1 };
+        }
         let want = if vpn == v.next { (v.run * 2).clamp(FIRST_COPY, MAX_COPY) } else { FIRST_COPY };
         let want = if anon && want == FIRST_COPY { FIRST_COPY * 2 } else { want };
         let (lo, hi) = if vpn == v.next || !anon {

@@ -9,7 +9,7 @@
 //! | page_table, host_map | the truth about pages, and the host's mappings as a TLB of it |
 //! | vma | ranges and what they map |
 //! | space, mapping, advise, fork | address spaces and the system calls on them |
-//! | fault | page faults |
+//! | fault, stack | page faults; stacks that grow |
 //! | uaccess | copying to and from user memory |
 //! | page_cache, cache_io, cache_sync, rmap, shm | the pages of files and of shared memory |
 #![forbid(unsafe_code)]
@@ -33,6 +33,7 @@ mod reclaim;
 mod rmap;
 mod shm;
 mod space;
+mod stack;
 mod types;
 mod uaccess;
 mod vma;

@@ -17,6 +17,7 @@ mod thread;
 mod zygote;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::{Errno, Error, Rank, Result, SpinLock, err};
 
@@ -33,6 +34,15 @@ use zygote::Zygote;
 
 /// Most stubs kept ready beyond the wanted number, when many processes have ended.
 const MAX_READY: usize = 16;
+
+/// Set when the kernel process may no longer fork.
+static FORK_FORBIDDEN: AtomicBool = AtomicBool::new(false);
+
+/// The kernel process is about to install its allow-list: lost zygotes are replaced by their twins
+/// from now on, or not at all.
+pub(crate) fn forbid_fork() {
+    FORK_FORBIDDEN.store(true, Ordering::SeqCst);
+}
 
 /// Choices of the ptrace backend.
 #[derive(Clone, Debug)]
@@ -104,8 +114,11 @@ pub struct PtraceMachine {
 
 #[derive(Debug)]
 struct Pool {
-    /// None while it is in use or has to be made anew.
+    /// None while it is in use or lost.
     zygote: Option<Zygote>,
+    /// Takes over when the zygote is killed: when the kernel has installed its allow-list, it can
+    /// fork no more.
+    twin: Option<Zygote>,
     /// Empty stubs.
     ready: Vec<Stub>,
     /// Stubs of spaces that are gone, with everything still mapped.
@@ -131,7 +144,8 @@ impl PtraceMachine {
         let task = first.guest().map_err(StartError::at("first guest task"))?;
         first.park_fresh(task);
         let (vdso, xstate) = (zygote.vdso, Arc::from(&*zygote.xstate));
-        let pool = Pool { zygote: Some(zygote), ready: vec![first], used: Vec::new() };
+        let twin = Some(zygote.twin().map_err(StartError::at("the zygote's twin"))?);
+        let pool = Pool { zygote: Some(zygote), twin, ready: vec![first], used: Vec::new() };
         Ok(Arc::new_cyclic(|this| PtraceMachine {
             phys,
             options,
@@ -180,19 +194,12 @@ impl PtraceMachine {
         self.pool.lock().used.push(stub);
     }
 
-    /// A new stub from the zygote; from a new zygote if the old one was killed.
+    /// A new stub from the zygote; from its twin if it was killed.
     fn spawn(&self) -> Result<Stub> {
-        for _ in 0..2 {
-            let old = self.pool.lock().zygote.take();
-            let mut zygote = match old {
-                Some(z) => z,
-                None => Zygote::start(&self.host, &self.phys).map_err(|e| {
-                    log::error!("{e}");
-                    e.error
-                })?,
-            };
+        for _ in 0..3 {
+            let mut zygote = self.zygote()?;
             match zygote.spawn() {
-                Err(e) if e == Errno::ESRCH => log::warn!("the zygote was killed; making another"),
+                Err(e) if e == Errno::ESRCH => log::warn!("the zygote was killed"),
                 result => {
                     self.pool.lock().zygote = Some(zygote);
                     return result;
@@ -200,6 +207,31 @@ impl PtraceMachine {
             }
         }
         err(Errno::EAGAIN)
+    }
+
+    /// Takes the zygote out of the pool; if it is lost, its twin, which gets a twin in turn.
+    fn zygote(&self) -> Result<Zygote> {
+        let twin = {
+            let mut pool = self.pool.lock();
+            if let Some(zygote) = pool.zygote.take() {
+                return Ok(zygote);
+            }
+            pool.twin.take()
+        };
+        let mut zygote = match twin {
+            Some(z) => z,
+            None if FORK_FORBIDDEN.load(Ordering::SeqCst) => {
+                log::error!("the zygote and its twin were both killed: no more processes");
+                return err(Errno::EAGAIN);
+            }
+            None => Zygote::start(&self.host, &self.phys).map_err(|e| {
+                log::error!("{e}");
+                e.error
+            })?,
+        };
+        let twin = zygote.twin().ok();
+        self.pool.lock().twin = twin;
+        Ok(zygote)
     }
 
     /// A used stub, made ready. None if there is none that can be.

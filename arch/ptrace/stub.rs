@@ -15,6 +15,8 @@ use crate::sys::{self, HostPid};
 
 /// Parked guest tasks that a stub may take along into its next life.
 const KEEP_PARKED: usize = 2;
+/// Parked guest tasks that a living space may have.
+const MAX_PARKED: usize = 16;
 
 /// An address space of the host and its tasks.
 #[derive(Debug)]
@@ -114,7 +116,11 @@ impl Stub {
     /// Takes a guest task back that no thread needs any more.
     pub(super) fn park(&mut self, mut task: GuestTask) {
         task.fresh = false;
-        self.park_fresh(task);
+        if self.parked.len() < MAX_PARKED {
+            self.park_fresh(task);
+        } else if !self.dead {
+            self.end(task);
+        }
     }
 
     /// To be called when task `pid` was found dead and has been reaped: ends all the others.
@@ -148,11 +154,15 @@ impl Stub {
         while self.parked.len() > KEEP_PARKED
             && let Some(task) = self.parked.pop()
         {
-            sys::kill_and_reap(task.pid);
-            self.guests.retain(|&p| p != task.pid);
-            self.host.gone(task.pid);
+            self.end(task);
         }
         true
+    }
+
+    fn end(&mut self, task: GuestTask) {
+        sys::kill_and_reap(task.pid);
+        self.guests.retain(|&p| p != task.pid);
+        self.host.gone(task.pid);
     }
 
     /// Whether nobody has killed a task of this resting stub from outside.

@@ -109,8 +109,7 @@ pub(super) fn peek(pid: HostPid, offset: usize) -> Result<u64, Halt> {
 pub(super) enum Goal {
     /// In the parking call, a stop that only the filter can make.
     Park,
-    /// Behind the int3 in front of this address. The address is compared, for anybody on the host
-    /// can send SIGTRAP.
+    /// Behind the int3 in front of this address.
     Trap(u64),
 }
 
@@ -126,31 +125,32 @@ pub(super) fn run_native(pid: HostPid, goal: Goal) -> Result<(), Halt> {
             0 => {}
             _ => continue,
         }
-        match status.signal() {
-            libc::SIGTRAP => {
-                if let Goal::Trap(at) = goal
-                    && peek(pid, offset_of!(Regs, rip))? == at
-                {
-                    return Ok(());
-                }
-            }
-            libc::SIGILL if peek(pid, offset_of!(Regs, rip))? == address(Label::Fail) => {
+        // Anybody on the host can send any signal. One that the task has met by itself says so.
+        if sys::sig_info(pid).map_err(|_| dead(pid))?.code <= 0 {
+            continue;
+        }
+        let rip = peek(pid, offset_of!(Regs, rip))?;
+        match (status.signal(), goal) {
+            (libc::SIGTRAP, Goal::Trap(at)) if rip == at => return Ok(()),
+            (libc::SIGILL, _) if rip == address(Label::Fail) => {
                 let errno = peek(pid, offset_of!(Regs, rax))?.cast_signed().wrapping_neg();
                 let errno = Errno::from_code(i32::try_from(errno).unwrap_or(0));
                 return Err(Halt::Failed(errno, peek(pid, offset_of!(Regs, rbx))?));
             }
-            libc::SIGSEGV | libc::SIGBUS | libc::SIGSYS | libc::SIGFPE => {
+            // A limit of the host's: SIGXCPU and the like.
+            (signal, _) if !EXCEPTIONS.contains(&signal) => {}
+            _ => {
                 // The stub's text does no such thing: whoever made it so, the stub is lost.
-                let info = sys::sig_info(pid).map_err(|_| dead(pid))?;
-                if info.code > 0 {
-                    log::error!("stub task {pid}: {status:?} in stub text ({info:x?}), killed");
-                    return Err(dead(pid));
-                }
+                log::error!("stub task {pid}: {status:?} at {rip:#x} in stub text, killed");
+                return Err(dead(pid));
             }
-            _ => {}
         }
     }
 }
+
+/// The signals of a CPU exception.
+const EXCEPTIONS: [i32; 6] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGSYS, libc::SIGFPE, libc::SIGTRAP, libc::SIGILL];
 
 /// The task that executes mapping batches and makes guest tasks.
 #[derive(Debug)]

@@ -11,10 +11,11 @@ use base::{Errno, Error, Result};
 use super::StartError;
 use super::stub::Stub;
 use super::task::{Goal, Halt, Host, ServerTask, dead, peek, run_native, wait_stop};
+use crate::hosterr::host_error;
 use crate::physmem::PhysMem;
 use crate::regs::Regs;
 use crate::stub::image::{Label, address, offset};
-use crate::stub::{LOW, PAGE, TEXT};
+use crate::stub::{LOW, PAGE, SERVER_FLAGS, TEXT};
 use crate::sys::{self, HostPid, check, last_error};
 
 /// Room for any extended state.
@@ -46,7 +47,7 @@ impl Drop for Zygote {
 }
 
 impl Zygote {
-    /// Makes it. Only at boot or when the last one was killed: forking the kernel is dear.
+    /// Makes the first one, at boot: forking the kernel is dear, and forbidden later.
     pub(super) fn start(host: &Arc<Host>, phys: &PhysMem) -> Result<Zygote, StartError> {
         let fail = StartError::at;
         let (wait_end, go_end) = pipe().map_err(fail("pipe"))?;
@@ -93,9 +94,41 @@ impl Zygote {
         let no_new_privs = libc::PR_SET_NO_NEW_PRIVS as u64;
         self.call(TEXT, libc::SYS_prctl, [no_new_privs, 1, 0, 0, 0, 0])?;
 
-        let rest = address(Label::Zygote);
-        sys::set_regs(self.pid, &Regs::initial(rest, 0))?;
-        self.run_to(rest + 1)
+        self.rest()
+    }
+
+    /// A second zygote, cloned from this one.
+    pub(super) fn twin(&mut self) -> Result<Zygote> {
+        let pid = self.call(TEXT, libc::SYS_clone, [SERVER_FLAGS.into(), 0, 0, 0, 0, 0]);
+        self.rest()?;
+        let pid = pid? as HostPid;
+        self.host.born(pid);
+        let mut twin = Zygote {
+            pid,
+            host: self.host.clone(),
+            reaped: false,
+            vdso: self.vdso,
+            xstate: self.xstate.clone(),
+        };
+        // It is new and stands behind the clone, in front of the int3.
+        let stopped = wait_stop(pid);
+        twin.note(stopped)?;
+        twin.run_to(TEXT + offset(Label::Call) + 3)?;
+        twin.call(TEXT, libc::SYS_setsid, [0; 6])?;
+        let die = libc::PR_SET_PDEATHSIG as u64;
+        twin.call(TEXT, libc::SYS_prctl, [die, libc::SIGKILL as u64, 0, 0, 0, 0])?;
+        twin.rest()?;
+        Ok(twin)
+    }
+
+    /// Goes to where `spawn` continues.
+    fn rest(&mut self) -> Result<()> {
+        let at = address(Label::Zygote);
+        if sys::set_regs(self.pid, &Regs::initial(at, 0)).is_err() {
+            self.reaped = true;
+            return Err(dead(self.pid).into());
+        }
+        self.run_to(at + 1)
     }
 
     /// Remembers whether the zygote is gone.
@@ -167,7 +200,7 @@ fn vdso_of(pid: HostPid) -> u64 {
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(sys::host_error)
+    nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(host_error)
 }
 
 /// Forks a child that waits for a byte and then executes the image.

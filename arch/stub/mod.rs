@@ -35,7 +35,8 @@ pub(crate) const MAKE_GUEST: u64 = u64::MAX;
 pub(crate) const PARK: u32 = 999;
 
 /// What the zygote clones a server with: a process of its own, child of the kernel and traced.
-const SERVER_FLAGS: u32 = (libc::CLONE_PARENT | libc::CLONE_PTRACE | libc::SIGCHLD).cast_unsigned();
+pub(crate) const SERVER_FLAGS: u32 =
+    (libc::CLONE_PARENT | libc::CLONE_PTRACE | libc::SIGCHLD).cast_unsigned();
 /// What a server clones a guest task with. Never CLONE_THREAD: a traced group leader's death is not
 /// reported before all other threads of the group are reaped.
 pub(crate) const GUEST_FLAGS: u32 = SERVER_FLAGS | libc::CLONE_VM.cast_unsigned();

@@ -34,7 +34,7 @@ mod at {
     pub(super) const MINSIGSTKSZ: u64 = 51;
 }
 
-/// Bytes of stack mapped at the start; it grows from there.
+/// Bytes of stack mapped below the strings at the start; it grows from there.
 const FIRST_STACK: u64 = 132 << 10;
 
 /// Where a new program starts.
@@ -77,16 +77,6 @@ pub fn load(
     let brk = mm.pick_brk(UserAddr(placed.end));
     mm.init_brk(brk);
     let vdso = kernel.vdso.map(mm)?;
-
-    let mut prot = Prot::READ | Prot::WRITE;
-    prot.set(Prot::EXEC, main.exec_stack);
-    mm.map(MapRequest {
-        addr: UserAddr(top.0 - FIRST_STACK),
-        flags: MapFlags::FIXED | MapFlags::STACK | MapFlags::GROWSDOWN,
-        max_prot: Prot::all(),
-        name: Some("[stack]"),
-        ..MapRequest::anonymous(FIRST_STACK, prot)
-    })?;
 
     let mut strings = Builder::new(top);
     let execfn = strings.string(name)?;
@@ -133,10 +123,17 @@ pub fn load(
     words.extend(aux.iter().flat_map(|(k, v)| [*k, *v]));
     let sp = strings.words(&words)?;
     let auxv = words[aux_index..].iter().flat_map(|w| w.to_le_bytes()).collect();
-    if top.0 - sp > FIRST_STACK {
-        // The strings are larger than the first piece: the stack grows under the copy.
-        mm.set_stack_start(UserAddr(sp));
-    }
+    let first = (top.0 - sp).next_multiple_of(PAGE_SIZE as u64) + FIRST_STACK;
+    let mut prot = Prot::READ | Prot::WRITE;
+    prot.set(Prot::EXEC, main.exec_stack);
+    mm.map(MapRequest {
+        addr: UserAddr(top.0 - first),
+        flags: MapFlags::FIXED | MapFlags::STACK | MapFlags::GROWSDOWN,
+        max_prot: Prot::all(),
+        name: Some("[stack]"),
+        ..MapRequest::anonymous(first, prot)
+    })?;
+
     strings.store(mm)?;
 
     mm.set_layout(Layout {

@@ -258,3 +258,10 @@ pub fn may_signal(from: &Cred, sender: &Task, p: &Arc<Process>, signo: u32) -> R
     }
     err(Errno::EPERM)
 }
+
+impl Process {
+    /// A signal that waits is forgotten: it is ignored from now on.
+    pub fn forget(&self, signo: u32) {
+        self.discard(SigSet::one(signo));
+    }
+}

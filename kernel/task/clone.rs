@@ -126,9 +126,9 @@ pub fn clone(cx: &mut Ctx<'_>, a: &CloneArgs) -> Result<i64> {
 
     let mm = if has(flag::VM) { cx.mm.clone() } else { cx.mm.fork()? };
     let files = cx.files();
-    let files = if has(flag::FILES) { files } else { Arc::new((*files).clone()) };
+    let files = if has(flag::FILES) { files } else { files.fork() };
     let fs = parent.fs();
-    let fs = if has(flag::FS) { fs } else { Arc::new((*fs).clone()) };
+    let fs = if has(flag::FS) { fs } else { fs.fork() };
 
     let mut regs = *cx.thread.regs();
     regs.rax = 0;
@@ -162,9 +162,9 @@ pub fn clone(cx: &mut Ctx<'_>, a: &CloneArgs) -> Result<i64> {
     // What can fail comes before the child is visible.
     let mut pidfd = None;
     if has(flag::PIDFD) {
-        let file = crate::pidfd::open(&kernel, &process, false)?;
+        let file = crate::services::open_pidfd(&kernel, &process, false)?;
         let max = parent.process.rlimit(Resource::Nofile);
-        let fd = cx.files().alloc(file, true, 0, max)?;
+        let fd = cx.files().install(file, true, max)?;
         pidfd = Some(fd);
         if let Err(e) = cx.mm.write(a.pidfd, &fd.to_le_bytes()) {
             let _ = cx.files().close(fd);
@@ -204,7 +204,7 @@ pub fn clone(cx: &mut Ctx<'_>, a: &CloneArgs) -> Result<i64> {
     }
     // A process's child runs first: it will exec or exit, and then the parent's pages need not be
     // write-protected. A new thread takes its turn.
-    if let Err(e) = kernel.launch(&child, thread, !has(flag::THREAD)) {
+    if let Err(e) = kernel.launch(&child, thread, !has(flag::THREAD), None) {
         process.lock().threads.retain(|t| t.tid() != tid);
         let mut tree = kernel.tree.lock();
         tree.remove_task(tid);

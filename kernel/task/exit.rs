@@ -33,8 +33,7 @@ pub fn exit_thread(cx: Ctx<'_>) {
         v.complete();
     }
     let files = task.set_files(None);
-    let owner = process.pid;
-    drop_files(files, owner);
+    drop_files(files);
 
     let past = &process.past;
     past.utime_ns.fetch_add(task.utime_ns.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -63,10 +62,10 @@ pub fn exit_thread(cx: Ctx<'_>) {
     }
 }
 
-fn drop_files(files: Option<Arc<fs::fdtable::FdTable>>, owner: u32) {
+fn drop_files(files: Option<Arc<fs::fdtable::FdTable>>) {
     let Some(files) = files else { return };
     if Arc::strong_count(&files) == 1 {
-        files.close_all(owner);
+        files.close_all();
     }
 }
 

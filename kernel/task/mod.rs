@@ -23,7 +23,7 @@ use base::lock::{Rank, SpinGuard, SpinLock};
 use base::wait::WaitQueue;
 use base::Cred;
 use fs::fdtable::FdTable;
-use fs::walk::FsContext;
+use fs::FsContext;
 use mm::AddressSpace;
 
 use crate::Kernel;

@@ -21,8 +21,12 @@ use crate::syscall::{Ctx, table};
 /// Bytes of a kernel stack. Only touched pages cost memory.
 pub const STACK_BYTES: usize = 256 << 10;
 
+/// What a new task does in the kernel before it first runs guest code.
+pub type FirstAct = Box<dyn FnOnce(&mut Ctx<'_>) + Send>;
+
 impl Kernel {
     /// Gives a new task its kernel stack and puts it on the run queue. `first`: before its parent.
+    /// `act` is done by the task itself before guest code runs (init execs there).
     ///
     /// # Errors
     /// ENOMEM if there is no memory for a stack.
@@ -31,14 +35,14 @@ impl Kernel {
         task: &Arc<Task>,
         thread: Box<dyn Thread>,
         first: bool,
+        act: Option<FirstAct>,
     ) -> base::Result<()> {
         let kernel = self.clone();
         let t = task.clone();
         let entry = Box::new(move || {
-            kernel.sched.first_run();
-            run(kernel, t, thread);
+            run(kernel, t, thread, act);
             // Everything that the loop owned has been dropped: nothing on this stack needs it.
-            finish();
+            crate::sched::exit_current();
         });
         let fiber = arch::switch::Fiber::new(STACK_BYTES, entry)?;
         task.fiber.call_once(|| Arc::new(fiber));
@@ -47,17 +51,7 @@ impl Kernel {
     }
 }
 
-/// The end of a task's stack.
-fn finish() {
-    let Some(me) = crate::sched::current() else { return };
-    let kernel = me.kernel();
-    // The scheduler keeps the last reference until another stack runs; the kernel outlives us.
-    let sched = Arc::as_ptr(&kernel);
-    let _ = sched;
-    crate::sched::exit_current(kernel, me);
-}
-
-fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>) {
+fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>, act: Option<FirstAct>) {
     let Some(mm) = task.mm() else { return };
     let mut cx = Ctx {
         kernel: &kernel,
@@ -71,15 +65,15 @@ fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>) {
         registers_set: false,
         exiting: false,
     };
-    while to_user(&mut cx) {
+    if let Some(act) = act {
+        act(&mut cx);
+    }
+    while !cx.exiting && to_user(&mut cx) {
         let before = arch::clock::monotonic().0;
         let event = cx.thread.run();
         let after = arch::clock::monotonic().0;
         cx.task.utime_ns.fetch_add(after - before, Ordering::Relaxed);
         handle(&mut cx, event, after);
-        if cx.exiting {
-            break;
-        }
     }
     exit::exit_thread(cx);
 }
@@ -128,10 +122,13 @@ fn handle(cx: &mut Ctx<'_>, event: Event, now: u64) {
             cx.thread.set_result(-i64::from(Errno::ENOSYS.code()));
         }
         Event::Trap { signo, code, addr } => {
-            let trapno = match signo {
-                nr::FPE => 0,
-                nr::TRAP => 3,
-                nr::ILL => 6,
+            let trapno = match (signo, code) {
+                (nr::FPE, 1) => 0,
+                (nr::FPE, 2) => 4,
+                (nr::FPE, _) => floating_trap(cx),
+                (nr::TRAP, 1 | 2) => 1,
+                (nr::TRAP, _) => 3,
+                (nr::ILL, _) => 6,
                 _ => 13,
             };
             cx.last_fault = (trapno, 0, addr);
@@ -147,6 +144,14 @@ fn handle(cx: &mut Ctx<'_>, event: Event, now: u64) {
     if arch::cpu::take_pending() {
         cx.kernel.sched.interrupt();
     }
+}
+
+/// Vector of a floating-point exception: 19 if SSE has one that is not masked, else 16.
+fn floating_trap(cx: &mut Ctx<'_>) -> u64 {
+    let Ok(state) = cx.thread.xstate() else { return 16 };
+    let mxcsr = state.0.get(24..26).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]));
+    let raised = mxcsr & 0x3f & !(mxcsr >> 7);
+    if raised != 0 { 19 } else { 16 }
 }
 
 fn syscall(cx: &mut Ctx<'_>, nr: u64, args: &[u64; 6], entered: u64) {
@@ -167,7 +172,7 @@ fn syscall(cx: &mut Ctx<'_>, nr: u64, args: &[u64; 6], entered: u64) {
             cx.restart = Some((e.errno(), nr));
         }
         Err(e) => {
-            if e == Errno::EPIPE && matches!(nr, 1 | 18 | 20 | 40 | 275 | 276 | 296 | 328) {
+            if e == Errno::EPIPE && matches!(nr, 1 | 18 | 20 | 40 | 275 | 276 | 278 | 296 | 328) {
                 let me = cx.task.clone();
                 // SIGPIPE is sent to the thread that wrote; a full queue cannot happen for it.
                 let _ = cx.kernel.signal_task(&me, SigInfo::user(nr::PIPE, 0, me.pid(), cx.cred().uid));
@@ -205,8 +210,14 @@ fn fault(cx: &mut Ctx<'_>, info: &FaultInfo) {
             FaultResult::Killed => "killed",
         },
     });
-    let write = u64::from(info.write.unwrap_or(info.present && !info.exec));
-    let code_bits = u64::from(info.present) | write << 1 | 4 | u64::from(info.exec) << 4;
+    if result == FaultResult::Resolved {
+        return;
+    }
+    let exec = info.exec || cx.thread.regs().rip == info.addr.0;
+    let write = u64::from(info.write.unwrap_or(info.present && !exec));
+    // The kernel half is always mapped, as the hardware sees it.
+    let present = info.present || info.addr.0 >> 47 != 0;
+    let code_bits = u64::from(present) | write << 1 | 4 | u64::from(exec) << 4;
     match result {
         FaultResult::Resolved => {}
         FaultResult::Segv { addr, code } => {
@@ -217,10 +228,8 @@ fn fault(cx: &mut Ctx<'_>, info: &FaultInfo) {
             cx.last_fault = (14, code_bits, addr.0);
             cx.task.force_signal(SigInfo::fault(nr::BUS, code, addr.0));
         }
-        FaultResult::Oom => {
-            log::warn!("out of memory: {:?} is killed", cx.task);
-            exit::exit_group(&cx.task, nr::KILL as i32);
-        }
+        // Somebody has been killed for memory: perhaps us. If not, the instruction is repeated.
+        FaultResult::Oom => cx.kernel.sched.yield_now(&cx.task.clone(), true),
         FaultResult::Killed => exit::exit_group(&cx.task, nr::KILL as i32),
     }
 }

@@ -311,3 +311,48 @@ fn layout_is_random_when_asked() {
     a.space.clear();
     assert_eq!(a.space.pick_pie_base(), a.space.pick_pie_base());
 }
+
+#[test]
+fn two_host_threads_in_one_memory() {
+    // Faults, reclaim, fork and write-back from two threads at once: no deadlock, nothing lost.
+    let w = World::new(512);
+    w.memory.set_smp(true);
+    let (f, c) = super::FakeFile::new(&w, 300 * 4096);
+    let spaces: Vec<_> = (0..2).map(|_| w.process()).collect();
+    std::thread::scope(|t| {
+        for (n, p) in spaces.iter().enumerate() {
+            let (c, w, f) = (&c, &w, &f);
+            t.spawn(move || {
+                let shared = MapFlags::FIXED | MapFlags::SHARED;
+                p.map(A, 300 * PAGE, RW, shared, Some((c, 0))).unwrap();
+                p.anon(A + (1 << 30), 64 * PAGE);
+                for i in 0..3000u64 {
+                    let page = (i * 7 + n as u64 * 131) % 300;
+                    let at = A + page * PAGE + 64 * (n as u64 + 1);
+                    p.space.write(UserAddr(at), &[i as u8]).unwrap();
+                    p.space.write(UserAddr(A + (1 << 30) + i % 64 * PAGE), &[i as u8]).unwrap();
+                    match i % 50 {
+                        7 => c.sync_range(0, 299).unwrap(),
+                        13 => drop(p.space.fork().unwrap()),
+                        29 => {
+                            w.memory.drop_caches();
+                        }
+                        31 => c.invalidate(1000, 2000),
+                        _ => p.space.before_user().unwrap(),
+                    }
+                }
+                let _ = f;
+            });
+        }
+    });
+    c.sync_range(0, 299).unwrap();
+    let data = f.data.lock().unwrap();
+    for n in 0..2u64 {
+        let last = |page| (0..3000u64).rev().find(|i| (i * 7 + n * 131) % 300 == page);
+        for page in 0..300 {
+            if let Some(i) = last(page) {
+                assert_eq!(data[(page * PAGE + 64 * (n + 1)) as usize], i as u8, "page {page}");
+            }
+        }
+    }
+}

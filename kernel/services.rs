@@ -1,0 +1,202 @@
+//! What file objects ask of the kernel: timers for timerfd, signals for signalfd, processes for pidfd,
+//! memory files. Each is a small adapter between a trait of fs and the kernel's own types.
+
+use std::sync::{Arc, Weak};
+
+use base::time::Instant;
+use base::{Cred, Errno, Rank, Result, SpinLock, WaitQueue, err};
+use drivers::DevNum;
+use fs::dentry::Dentry;
+use fs::memfd::MemfdFs;
+use fs::pidfd::{PidFd, PidTarget};
+use fs::signalfd::SignalSource;
+use fs::timerfd::{Fire, TimerHandle, TimerService};
+use fs::{File, FileType, FsContext, Mount, MountFlags, OpenFlags, Path};
+use hashbrown::HashMap;
+
+use crate::Kernel;
+use crate::signal::set::SigSet;
+use crate::task::Process;
+use crate::time::timer::{Expire, TimerId};
+
+/// Timers for timerfd.
+pub struct Timers {
+    kernel: Weak<Kernel>,
+    pending: SpinLock<TimerTable>,
+}
+
+#[derive(Default)]
+struct TimerTable {
+    next: u64,
+    map: HashMap<u64, (TimerId, Arc<OneShot>)>,
+}
+
+struct OneShot(Weak<dyn Fire>);
+
+impl Expire for OneShot {
+    fn expire(&self, _now: Instant) {
+        if let Some(f) = self.0.upgrade() {
+            f.fire();
+        }
+    }
+}
+
+impl Timers {
+    /// For the timers of one file.
+    pub fn new(kernel: &Arc<Kernel>) -> Timers {
+        Timers {
+            kernel: Arc::downgrade(kernel),
+            pending: SpinLock::new(Rank::Timer, TimerTable::default()),
+        }
+    }
+}
+
+impl TimerService for Timers {
+    fn now(&self) -> Instant {
+        arch::clock::monotonic()
+    }
+    fn realtime_ns(&self) -> u64 {
+        let t = arch::clock::realtime();
+        t.sec.max(0) as u64 * 1_000_000_000 + u64::from(t.nsec)
+    }
+    fn arm(&self, at: Instant, cb: Weak<dyn Fire>) -> TimerHandle {
+        let shot = Arc::new(OneShot(cb));
+        let id = self.kernel.upgrade().map(|k| {
+            let weak: Weak<dyn Expire> = Arc::downgrade(&(shot.clone() as Arc<dyn Expire>));
+            k.sched.timers.call(at, weak)
+        });
+        let mut t = self.pending.lock();
+        t.next += 1;
+        let n = t.next;
+        if let Some(id) = id {
+            t.map.insert(n, (id, shot));
+        }
+        TimerHandle(n)
+    }
+    fn cancel(&self, timer: TimerHandle) {
+        let gone = self.pending.lock().map.remove(&timer.0);
+        if let (Some((id, _)), Some(k)) = (gone, self.kernel.upgrade()) {
+            k.sched.timers.cancel(id);
+        }
+    }
+}
+
+/// Signals for signalfd: those of whoever reads.
+#[derive(Debug)]
+pub struct Signals {
+    nobody: Arc<WaitQueue>,
+}
+
+impl Signals {
+    /// A source that follows the calling task.
+    pub fn new(_kernel: &Arc<Kernel>) -> Signals {
+        Signals { nobody: Arc::new(WaitQueue::new()) }
+    }
+}
+
+impl SignalSource for Signals {
+    fn dequeue(&self, mask: u64) -> Option<[u8; 128]> {
+        let me = crate::sched::current()?;
+        let info = me.take_signal(SigSet(mask))?;
+        me.recalc_sigpending();
+        Some(info.to_signalfd())
+    }
+    fn pending(&self, mask: u64) -> bool {
+        crate::sched::current().is_some_and(|me| {
+            let shared = me.process.pending.lock().set();
+            let own = me.signals.lock().pending.set();
+            !own.or(shared).and(SigSet(mask)).is_empty()
+        })
+    }
+    fn queue(&self) -> Arc<WaitQueue> {
+        let me = crate::sched::current();
+        me.map_or_else(|| self.nobody.clone(), |me| me.process.signal_event.clone())
+    }
+}
+
+struct Target {
+    process: Arc<Process>,
+    kernel: Weak<Kernel>,
+}
+
+impl PidTarget for Target {
+    fn pid(&self) -> u32 {
+        self.process.pid
+    }
+    fn exited(&self) -> bool {
+        self.process.lock().zombie.is_some()
+    }
+    fn reaped(&self) -> bool {
+        self.kernel.upgrade().is_none_or(|k| k.tree.lock().process(self.process.pid).is_none())
+    }
+    fn queue(&self) -> Arc<WaitQueue> {
+        self.process.exit_event.clone()
+    }
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+/// A pidfd for a process.
+///
+/// # Errors
+/// ENFILE.
+pub fn open_pidfd(kernel: &Arc<Kernel>, process: &Arc<Process>, nonblock: bool) -> Result<Arc<File>> {
+    let target = Arc::new(Target { process: process.clone(), kernel: Arc::downgrade(kernel) });
+    let mut flags = OpenFlags::RDWR;
+    flags.set(OpenFlags::NONBLOCK, nonblock);
+    let ops = PidFd::new(target, false);
+    let cred = crate::sched::current().map_or_else(|| Arc::new(Cred::root()), |t| t.cred());
+    Ok(kernel.vfs.anon().file(ops, flags, cred, FileType::Regular, 0o600))
+}
+
+/// The process behind a pidfd.
+///
+/// # Errors
+/// EBADF if the file is none.
+pub fn pid_of(file: &File) -> Result<u32> {
+    match file.ops_as::<PidFd>() {
+        Some(p) => Ok(p.target().pid()),
+        None => err(Errno::EBADF),
+    }
+}
+
+/// The file system of memfd_create(2), mounted where no path leads.
+pub struct Memfds {
+    fs: Arc<MemfdFs>,
+    mount: Arc<Mount>,
+}
+
+impl std::fmt::Debug for Memfds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Memfds")
+    }
+}
+
+impl Memfds {
+    /// One for a kernel.
+    pub fn new(vfs: &Arc<fs::Vfs>) -> Memfds {
+        let fs = MemfdFs::new(&vfs.memory, DevNum::new(0, 14));
+        let mount = vfs.mount_fs(fs.clone(), MountFlags::empty(), b"memfd");
+        Memfds { fs, mount }
+    }
+
+    /// memfd_create(2): an open file.
+    ///
+    /// # Errors
+    /// EINVAL for unknown flags; ENOMEM.
+    pub fn create(
+        &self,
+        who: &dyn drivers::Opener,
+        ctx: &FsContext,
+        cred: &Arc<Cred>,
+        name: &[u8],
+        flags: u32,
+    ) -> Result<Arc<File>> {
+        let inode = self.fs.create(flags, cred.fsuid, cred.fsgid, arch::clock::realtime())?;
+        let name = [b"memfd:", name].concat();
+        let dentry = Dentry::root(self.mount.sb().clone(), inode, &name);
+        let path = Path { mount: self.mount.clone(), dentry };
+        fs::ops::open_path(ctx, cred, who, &path, OpenFlags::RDWR | OpenFlags::LARGEFILE)
+    }
+}

@@ -1,0 +1,177 @@
+//! What the integration tests share: building guest programs and images,
+//! running batches of programs natively and in Umbra, and comparing.
+//!
+//! The way of one program: `tests/guest/NAME.c` is compiled (once, by its
+//! time), put with all others into one ext4 image, and run there by
+//! `runner.c`, which is also what runs it natively.
+// Each test binary uses its part of this.
+#![allow(dead_code)]
+
+pub(crate) mod batch;
+pub(crate) mod build;
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// The kernel under test: the one just built, or what UMBRA_BIN names.
+pub(crate) fn umbra_bin() -> String {
+    std::env::var("UMBRA_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_umbra").into())
+}
+
+/// The repository.
+pub(crate) fn repo() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A directory that outlives the tests: built programs and images.
+pub(crate) fn cache() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+}
+
+/// A directory of one test, removed when it goes out of scope.
+#[derive(Debug)]
+pub(crate) struct Scratch(pub(crate) PathBuf);
+
+impl Scratch {
+    pub(crate) fn new(name: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("umbra-{name}-{}-{n}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a scratch directory can be made");
+        Self(dir)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// True when the tests run as root: then all programs can be compared with the host.
+pub(crate) fn is_root() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|s| {
+        s.lines()
+            .find_map(|l| l.strip_prefix("Uid:"))
+            .is_some_and(|l| l.split_whitespace().nth(1) == Some("0"))
+    })
+}
+
+/// Runs a host tool that must succeed; its standard output.
+pub(crate) fn tool(cmd: &mut Command) -> String {
+    // Debian keeps the ext4 tools where an ordinary user's PATH does not look.
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    let out = cmd.env("PATH", path).stdin(Stdio::null()).output();
+    let out =
+        out.unwrap_or_else(|e| panic!("{cmd:?}: {e} (scripts/test installs what is missing)"));
+    assert!(
+        out.status.success(),
+        "{cmd:?}: {}\n{}{}",
+        out.status,
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr)
+    );
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// `umbra run PARAMS IMAGE -- CMD...`, not started yet.
+pub(crate) fn umbra(params: &[&str], image: &Path, cmd: &[&str]) -> Command {
+    let mut c = Command::new(umbra_bin());
+    c.arg("run").args(params).arg(image).arg("--").args(cmd);
+    c
+}
+
+/// A child that is killed if the test gives up on it.
+#[derive(Debug)]
+pub(crate) struct Guard(pub(crate) Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs to the end with this input; panics when it takes longer than the limit.
+pub(crate) fn run(cmd: &mut Command, input: &[u8], limit: Duration) -> Output {
+    let child = cmd.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = Guard(child.unwrap_or_else(|e| panic!("{cmd:?}: {e}")));
+    let mut stdin = child.0.stdin.take().expect("stdin is piped");
+    let mut stdout = child.0.stdout.take().expect("stdout is piped");
+    let mut stderr = child.0.stderr.take().expect("stderr is piped");
+    let start = Instant::now();
+    std::thread::scope(|s| {
+        s.spawn(move || {
+            // The child may end without reading it all.
+            let _ = stdin.write_all(input);
+        });
+        let out = s.spawn(move || read_all(&mut stdout));
+        let err = s.spawn(move || read_all(&mut stderr));
+        let status = loop {
+            match child.0.try_wait().expect("our own child can be waited for") {
+                Some(status) => break status,
+                None if start.elapsed() > limit => {
+                    let _ = child.0.kill();
+                    let err = err.join().unwrap_or_default();
+                    panic!("{cmd:?}: not done after {limit:?}\n{}", String::from_utf8_lossy(&err));
+                }
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        let stdout = out.join().expect("the reader does not panic");
+        let stderr = err.join().expect("the reader does not panic");
+        Output { status, stdout, stderr }
+    })
+}
+
+fn read_all(from: &mut impl Read) -> Vec<u8> {
+    let mut all = Vec::new();
+    let _ = from.read_to_end(&mut all);
+    all
+}
+
+/// One command in the image, with nothing on standard input, within a minute.
+pub(crate) fn guest(params: &[&str], image: &Path, cmd: &[&str]) -> Output {
+    run(&mut umbra(params, image, cmd), b"", Duration::from_secs(60))
+}
+
+/// A shell command in the image that must exit 0; its standard output.
+pub(crate) fn sh(params: &[&str], image: &Path, script: &str) -> String {
+    let out = guest(params, image, &["/bin/sh", "-c", script]);
+    assert_eq!(
+        out.status.code(),
+        Some(0),
+        "{script}\n{}{}",
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr)
+    );
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// The image must be clean to e2fsck without any repair.
+pub(crate) fn fsck(image: &Path) {
+    tool(Command::new("e2fsck").arg("-fn").arg(image));
+}
+
+/// The default busybox image, made by scripts/mkrootfs and kept.
+pub(crate) fn busybox_image() -> PathBuf {
+    use std::sync::OnceLock;
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    IMAGE
+        .get_or_init(|| {
+            let image = cache().join("busybox.ext4");
+            let sources = [repo().join("scripts/mkrootfs"), repo().join("rootfs")];
+            if !sources.iter().all(|s| build::newer(&image, s)) {
+                tool(Command::new(&sources[0]).arg("busybox").arg(&image));
+            }
+            image
+        })
+        .clone()
+}
