@@ -182,7 +182,7 @@ impl Pipe {
             self.can_write.wake_one(WRITABLE);
         }
         if self.len.load(Ordering::Acquire) > 0 {
-            self.can_read.wake_one(READABLE); // the next reader's turn
+            self.can_read.pass_on(); // the next reader's turn
         }
     }
 
@@ -275,7 +275,7 @@ impl Pipe {
                     }
                     if done == total {
                         if self.free() > 0 {
-                            self.can_write.wake_one(WRITABLE); // the next writer's turn
+                            self.can_write.pass_on(); // the next writer's turn
                         }
                         return Ok(done);
                     }

@@ -269,7 +269,7 @@ pub fn sys_futex(
                 return err(Errno::EAGAIN);
             }
             let (woken, moved) = f.requeue(&from, &to, val, count2);
-            Ok(i64::from(if cmd == REQUEUE { woken } else { woken + moved }))
+            Ok(i64::from(woken + moved))
         }
         WAKE_OP => wake_op(cx, (at, at2), shared, val, count2, val3),
         LOCK_PI | UNLOCK_PI | TRYLOCK_PI => err(Errno::ENOSYS),

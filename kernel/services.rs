@@ -99,7 +99,7 @@ impl SignalSource for Signals {
         let me = crate::sched::current()?;
         let info = me.take_signal(SigSet(mask))?;
         me.recalc_sigpending();
-        Some(info.to_bytes())
+        Some(info.to_signalfd())
     }
     fn pending(&self, mask: u64) -> bool {
         crate::sched::current().is_some_and(|me| {

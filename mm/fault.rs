@@ -425,6 +425,11 @@ impl Inner {
     fn plan_copy(&mut self, vpn: u64) -> Step {
         let Some(v) = self.vmas.find(vpn) else { return Step::Fail(MAPERR) };
         let anon = self.pt.get(vpn).is_anon();
+        // While somebody may write the file through memory, a page that nobody has written here must
+        // keep showing it: only the page itself is copied then.
+        if !anon && v.mapping.as_ref().is_some_and(|m| m.cache().mapped_writable()) {
+            return Step::Copy { start: vpn, len: 1 };
+        }
         let want = if vpn == v.next { (v.run * 2).clamp(FIRST_COPY, MAX_COPY) } else { FIRST_COPY };
         let want = if anon && want == FIRST_COPY { FIRST_COPY * 2 } else { want };
         let (lo, hi) = if vpn == v.next || !anon {

@@ -192,6 +192,10 @@ impl WaitQueue {
 
     /// How many are registered.
     pub fn waiters(&self) -> usize {
+        // What the caller stored before (a lock it released, a condition it made true) must be
+        // visible before the count is read: else a waiter that registers and looks at the
+        // condition in between is missed, for a processor may do a load before an older store.
+        core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
         self.len.load(core::sync::atomic::Ordering::SeqCst)
     }
 
@@ -224,6 +228,21 @@ impl WaitQueue {
     /// Wakes all who are not exclusive, and one who is.
     pub fn wake_one(&self, events: PollEvents) {
         self.wake(events, 1);
+    }
+
+    /// Hands a wake-up on to the next exclusive waiter: something is left for it, but nothing new has
+    /// happened that others should hear of.
+    pub fn pass_on(&self) {
+        if self.waiters() == 0 {
+            return;
+        }
+        let mut e = self.entries.lock();
+        if let Some(i) = e.list.iter().position(|x| x.exclusive)
+            && let Some(x) = e.list.remove(i)
+        {
+            x.waker.wake(PollEvents::empty());
+            e.list.push_back(x);
+        }
     }
 
     /// Wakes all who are not exclusive and up to `n` who are.

@@ -1,9 +1,11 @@
 //! Taking signals, on the way to user mode.
 
+use std::sync::atomic::Ordering;
+
 use base::{Errno, Sleep, trace};
 
 use super::frame;
-use super::queue::{Action, SigInfo, code, sa};
+use super::queue::{Action, Fields, SigInfo, code, sa};
 use super::set::{DefaultAction, SigSet, default_action, nr};
 use crate::syscall::Ctx;
 use crate::task::{Task, exit};
@@ -24,7 +26,13 @@ impl Task {
         let mut s = self.signals.lock();
         let info = s.pending.take(wanted);
         drop(s);
-        info.or_else(|| self.process.pending.lock().take(wanted))
+        let mut info = info.or_else(|| self.process.pending.lock().take(wanted))?;
+        if info.code == code::TIMER
+            && let Fields::Timer { id, overrun, .. } = &mut info.fields
+        {
+            *overrun = self.process.timers.delivered(*id);
+        }
+        Some(info)
     }
 
     /// Changes the mask; signals that become deliverable are seen at once.
@@ -66,7 +74,7 @@ pub fn deliver(cx: &mut Ctx) -> Outcome {
                     continue;
                 }
                 DefaultAction::Terminate | DefaultAction::Core => {
-                    if task.pid() == 1 && info.code <= 0 {
+                    if task.process.unkillable.load(Ordering::Relaxed) && info.code <= 0 {
                         continue; // only the kernel can end init by a signal
                     }
                     exit::exit_group(&task, signo as i32);

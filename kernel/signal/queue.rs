@@ -119,6 +119,58 @@ impl SigInfo {
         b
     }
 
+    /// As `struct signalfd_siginfo`.
+    pub fn to_signalfd(&self) -> [u8; 128] {
+        let mut b = [0u8; 128];
+        let mut put = |at: usize, v: &[u8]| b[at..at + v.len()].copy_from_slice(v);
+        put(0, &self.signo.to_le_bytes());
+        put(4, &self.errno.to_le_bytes());
+        put(8, &self.code.to_le_bytes());
+        let value = |put: &mut dyn FnMut(usize, &[u8]), v: u64| {
+            put(44, &(v as u32).to_le_bytes());
+            put(48, &v.to_le_bytes());
+        };
+        match self.fields {
+            Fields::Kill { pid, uid } => {
+                put(12, &pid.to_le_bytes());
+                put(16, &uid.to_le_bytes());
+            }
+            Fields::Queue { pid, uid, value: v } => {
+                put(12, &pid.to_le_bytes());
+                put(16, &uid.to_le_bytes());
+                value(&mut put, v);
+            }
+            Fields::Raw([who, v, ..]) => {
+                put(12, &(who as u32).to_le_bytes());
+                put(16, &((who >> 32) as u32).to_le_bytes());
+                value(&mut put, v);
+            }
+            Fields::Timer { id, overrun, value: v } => {
+                put(24, &id.to_le_bytes());
+                put(32, &overrun.to_le_bytes());
+                value(&mut put, v);
+            }
+            Fields::Child { pid, uid, status, utime, stime } => {
+                put(12, &pid.to_le_bytes());
+                put(16, &uid.to_le_bytes());
+                put(40, &status.to_le_bytes());
+                put(56, &utime.to_le_bytes());
+                put(64, &stime.to_le_bytes());
+            }
+            Fields::Fault { addr } => put(72, &addr.to_le_bytes()),
+            Fields::Poll { band, fd } => {
+                put(20, &fd.to_le_bytes());
+                put(28, &(band as u32).to_le_bytes());
+            }
+            Fields::Sys { addr, nr, arch } => {
+                put(84, &nr.to_le_bytes());
+                put(88, &addr.to_le_bytes());
+                put(96, &arch.to_le_bytes());
+            }
+        }
+        b
+    }
+
     /// From a caller's `siginfo_t` (rt_sigqueueinfo): the union is kept as it is.
     pub fn from_bytes(signo: u32, b: &[u8; 128]) -> SigInfo {
         let word = |at: usize| {

@@ -4,6 +4,7 @@
 //! it. SIGCONT and the stop signals cancel each other when they are sent, whatever is blocked.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base::{Cap, Cred, Errno, PollEvents, Result, Wake, err, trace};
 
@@ -93,10 +94,13 @@ fn is_ignored(p: &Process, t: &Task, signo: u32) -> bool {
     let actions = p.sig_actions();
     let ignored = actions.lock().ignores(signo);
     // init is spared what it does not handle, except from its own faults.
-    ignored || (p.pid == 1 && signo != nr::KILL && {
-        let a = actions.lock().get(signo);
-        a.handler == sa::DFL && !matches!(default_action(signo), DefaultAction::Continue)
-    }) || (p.pid == 1 && signo == nr::KILL)
+    let init = p.unkillable.load(Ordering::Relaxed);
+    ignored
+        || init
+            && (signo == nr::KILL || {
+                let a = actions.lock().get(signo);
+                a.handler == sa::DFL && default_action(signo) != DefaultAction::Continue
+            })
 }
 
 fn room(kernel: &Kernel, p: &Process, info: &SigInfo) -> bool {

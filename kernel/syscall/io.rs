@@ -157,6 +157,7 @@ pub fn pwritev(cx: &mut Ctx<'_>, fd: Fd, iov: UserAddr, n: usize, lo: u64, _hi: 
 const RWF_HIPRI: u32 = 1;
 const RWF_DSYNC: u32 = 2;
 const RWF_SYNC: u32 = 4;
+const RWF_APPEND: u32 = 16;
 
 /// preadv2(2).
 ///
@@ -180,7 +181,7 @@ pub fn preadv2(
 /// pwritev2(2).
 ///
 /// # Errors
-/// As pwritev; EOPNOTSUPP for flags beyond HIPRI, DSYNC and SYNC.
+/// As pwritev; EOPNOTSUPP for flags beyond HIPRI, DSYNC, SYNC and APPEND.
 pub fn pwritev2(
     cx: &mut Ctx<'_>,
     fd: Fd,
@@ -190,10 +191,12 @@ pub fn pwritev2(
     hi: u64,
     flags: u32,
 ) -> SysResult {
-    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC) != 0 {
+    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND) != 0 {
         return err(Errno::EOPNOTSUPP);
     }
-    let done = if lo as i64 == -1 {
+    let done = if flags & RWF_APPEND != 0 {
+        append(cx, fd, iov, n)?
+    } else if lo as i64 == -1 {
         writev(cx, fd, iov, n)?
     } else {
         pwritev(cx, fd, iov, n, lo, hi)?
@@ -203,6 +206,20 @@ pub fn pwritev2(
         file.ops.sync(&file, flags & RWF_SYNC == 0)?;
     }
     Ok(done)
+}
+
+/// Writes at the end of a file whatever its flags say; the position stays.
+fn append(cx: &Ctx<'_>, fd: Fd, iov: UserAddr, n: usize) -> SysResult {
+    let file = cx.file(fd)?;
+    if !file.ops.seekable() {
+        return do_write(cx, fd, read_iov(cx, iov, n)?, None);
+    }
+    // A second description with O_APPEND makes finding the end and writing one step.
+    let flags = file.flags() | OpenFlags::APPEND;
+    let twin = File::new(file.ops.clone(), file.path.clone(), flags, file.cred.clone());
+    let mut source = cx.mm.source(read_iov(cx, iov, n)?);
+    let r = twin.write_at(0, &mut source, limit(cx));
+    Ok(size_signal(cx, r)? as i64)
 }
 
 /// lseek(2).
@@ -317,6 +334,22 @@ pub fn tee(cx: &mut Ctx<'_>, fd_in: Fd, fd_out: Fd, len: usize, flags: u32) -> S
     }
     let (i, o) = (readable(cx, fd_in)?, writable(cx, fd_out)?);
     Ok(moving::tee(&i, &o, len.min(MAX_RW), flags & SPLICE_F_NONBLOCK != 0)? as i64)
+}
+
+/// vmsplice(2): the bytes are copied, whatever SPLICE_F_GIFT says.
+///
+/// # Errors
+/// EBADF if it is no pipe, EINVAL, EAGAIN, EPIPE, EFAULT.
+pub fn vmsplice(cx: &mut Ctx<'_>, fd: Fd, iov: UserAddr, n: usize, flags: u32) -> SysResult {
+    if flags & !SPLICE_F_ALL != 0 {
+        return err(Errno::EINVAL);
+    }
+    let file = cx.file(fd)?;
+    if fs::pipe::get_size(&file).is_err() {
+        return err(Errno::EBADF);
+    }
+    let v = read_iov(cx, iov, n)?;
+    if file.flags().writable() { do_write(cx, fd, v, None) } else { do_read(cx, fd, v, None) }
 }
 
 /// readahead(2).

@@ -2,14 +2,12 @@
 
 use arch::Prot;
 use base::{Errno, PAGE_SIZE, Result, UserAddr, UserMemory, err};
-use fs::OpenFlags;
 use mm::{MapFlags, MapRequest, RemapFlags, SyncFlags};
 
 use super::{Ctx, Fd, SysResult};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
-const SHARED: u32 = 1;
 const PRIVATE: u32 = 2;
 const SHARED_VALIDATE: u32 = 3;
 const FIXED: u32 = 0x10;
@@ -96,9 +94,6 @@ pub fn mmap(
         if !open.readable() || shared && prot.contains(Prot::WRITE) && !open.writable() {
             return err(Errno::EACCES);
         }
-        if shared && prot.contains(Prot::WRITE) && open.contains(OpenFlags::APPEND) {
-            // Linux refuses only append-only inodes here, not O_APPEND.
-        }
         if offset.checked_add(len).is_none_or(|e| e > i64::MAX as u64) {
             return err(Errno::EOVERFLOW);
         }
@@ -111,6 +106,9 @@ pub fn mmap(
                 return err(Errno::EPERM);
             }
             max.remove(Prot::EXEC);
+        }
+        if !fs::memfd::check_mmap(&file, shared, prot.contains(Prot::WRITE))? {
+            max.remove(Prot::WRITE);
         }
         request.max_prot = max;
         request.object = Some((file.ops.mappable(&file)?, offset));

@@ -299,6 +299,7 @@ syscalls! {
         275 splice(fd_in: Fd, off_in: UserAddr, fd_out: Fd, off_out: UserAddr, len: usize, flags: u32) => io::splice, Full, "";
         276 tee(fd_in: Fd, fd_out: Fd, len: usize, flags: u32) => io::tee, Partial, "";
         277 sync_file_range(fd: Fd, offset: i64, len: i64, flags: u32) => file::sync_file_range, Partial, "whole file";
+        278 vmsplice(fd: Fd, iov: UserAddr, n: usize, flags: u32) => io::vmsplice, Partial, "copies; SPLICE_F_NONBLOCK is the pipe's own";
         280 utimensat(dir: Fd, path: Str, times: UserAddr, flags: u32) => path::utimensat, Full, "";
         281 epoll_pwait(epfd: Fd, events: UserAddr, max: i32, timeout: i32, mask: UserAddr, size: usize) => poll::epoll_pwait, Full, "";
         282 signalfd(fd: Fd, mask: UserAddr, size: usize) => poll::signalfd, Full, "";
@@ -405,7 +406,6 @@ syscalls! {
         249 request_key "";
         250 keyctl "";
         256 migrate_pages "";
-        278 vmsplice "";
         279 move_pages "";
         288 accept4 "";
         298 perf_event_open "";

@@ -160,7 +160,7 @@ pub fn clone(cx: &mut Ctx<'_>, a: &CloneArgs) -> Result<i64> {
         cred,
         fs,
         files: files.clone(),
-        mm: mm.clone(),
+        mm: Some(mm.clone()),
         comm: *parent.comm.lock(),
     }
     .build();
@@ -211,7 +211,7 @@ pub fn clone(cx: &mut Ctx<'_>, a: &CloneArgs) -> Result<i64> {
     }
     // A process's child runs first: it will exec or exit, and then the parent's pages need not be
     // write-protected. A new thread takes its turn.
-    if let Err(e) = kernel.launch(&child, thread, !has(flag::THREAD)) {
+    if let Err(e) = kernel.launch(&child, thread, !has(flag::THREAD), None) {
         process.lock().threads.retain(|t| t.tid() != tid);
         let mut tree = kernel.tree.lock();
         tree.remove_task(tid);

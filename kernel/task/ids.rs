@@ -11,6 +11,16 @@ use crate::syscall::{Ctx, SysResult};
 
 const KEEP: u32 = u32::MAX;
 
+/// The capabilities that concern files: they follow the file-system user id.
+const FS_CAPS: u64 = 1 << Cap::Chown as u8
+    | 1 << Cap::DacOverride as u8
+    | 1 << Cap::DacReadSearch as u8
+    | 1 << Cap::Fowner as u8
+    | 1 << Cap::Fsetid as u8
+    | 1 << Cap::LinuxImmutable as u8
+    | 1 << Cap::Mknod as u8
+    | 1 << Cap::MacOverride as u8;
+
 /// Capabilities follow the change of user ids ("Effect of user ID changes on capabilities").
 fn fix_caps(old: &Cred, new: &mut Cred) {
     const NO_SETUID_FIXUP: u32 = 1 << 2;
@@ -232,6 +242,11 @@ pub fn setfsuid(cx: &mut Ctx<'_>, uid: u32) -> SysResult {
     if uid != KEEP && (old.capable(Cap::Setuid) || [old.uid, old.euid, old.suid, was].contains(&uid)) {
         let mut new = (*old).clone();
         new.fsuid = uid;
+        if was == 0 && uid != 0 {
+            new.effective.0 &= !FS_CAPS;
+        } else if was != 0 && uid == 0 {
+            new.effective.0 |= new.permitted.0 & FS_CAPS;
+        }
         cx.task.set_cred(new);
     }
     Ok(was.into())

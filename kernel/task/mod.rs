@@ -64,6 +64,8 @@ pub struct Process {
     pub subreaper: AtomicBool,
     /// `prctl(PR_SET_DUMPABLE)`.
     pub dumpable: AtomicU32,
+    /// As Linux's init: signals that it does not handle do not end it.
+    pub unkillable: AtomicBool,
     /// personality(2).
     pub personality: AtomicU32,
     /// `/proc/PID/coredump_filter`.
@@ -416,7 +418,8 @@ pub struct NewTask {
     pub(crate) cred: Arc<Cred>,
     pub(crate) fs: Arc<FsContext>,
     pub(crate) files: Arc<FdTable>,
-    pub(crate) mm: Arc<AddressSpace>,
+    /// None: a kernel thread.
+    pub(crate) mm: Option<Arc<AddressSpace>>,
     pub(crate) comm: [u8; 16],
 }
 
@@ -432,7 +435,7 @@ impl NewTask {
             cred: SpinLock::new(Rank::Leaf, self.cred),
             fs: SpinLock::new(Rank::Leaf, self.fs),
             files: SpinLock::new(Rank::Leaf, Some(self.files)),
-            mm: SpinLock::new(Rank::Leaf, Some(self.mm)),
+            mm: SpinLock::new(Rank::Leaf, self.mm),
             signals: SpinLock::new(Rank::Signal, TaskSignals::default()),
             sigpending: AtomicBool::new(false),
             fatal: AtomicBool::new(false),
@@ -473,6 +476,7 @@ pub(crate) fn new_process(pid: u32, actions: Arc<SpinLock<Actions>>, rlimits: Rl
         past: PastTimes::default(),
         oom_score_adj: AtomicI32::new(0),
         subreaper: AtomicBool::new(false),
+        unkillable: AtomicBool::new(false),
         dumpable: AtomicU32::new(1),
         personality: AtomicU32::new(0),
         coredump_filter: AtomicU32::new(0x33),

@@ -21,8 +21,12 @@ use crate::syscall::{Ctx, table};
 /// Bytes of a kernel stack. Only touched pages cost memory.
 pub const STACK_BYTES: usize = 256 << 10;
 
+/// What a new task does in the kernel before it first runs guest code.
+pub type FirstAct = Box<dyn FnOnce(&mut Ctx<'_>) + Send>;
+
 impl Kernel {
     /// Gives a new task its kernel stack and puts it on the run queue. `first`: before its parent.
+    /// `act` is done by the task itself before guest code runs (init execs there).
     ///
     /// # Errors
     /// ENOMEM if there is no memory for a stack.
@@ -31,11 +35,12 @@ impl Kernel {
         task: &Arc<Task>,
         thread: Box<dyn Thread>,
         first: bool,
+        act: Option<FirstAct>,
     ) -> base::Result<()> {
         let kernel = self.clone();
         let t = task.clone();
         let entry = Box::new(move || {
-            run(kernel, t, thread);
+            run(kernel, t, thread, act);
             // Everything that the loop owned has been dropped: nothing on this stack needs it.
             crate::sched::exit_current();
         });
@@ -46,7 +51,48 @@ impl Kernel {
     }
 }
 
-fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>) {
+impl Kernel {
+    /// Starts a thread of the kernel's own: no address space, in no process tree. It may sleep, and
+    /// is not expected to end.
+    ///
+    /// # Errors
+    /// ENOMEM, EAGAIN.
+    pub fn spawn_kernel_thread(
+        self: &Arc<Self>,
+        name: &[u8],
+        fs: Arc<fs::FsContext>,
+        body: impl FnOnce(&Kernel) + Send + 'static,
+    ) -> base::Result<()> {
+        let tid = self.tree.lock().alloc_id()?;
+        let actions = Arc::new(base::SpinLock::new(base::Rank::Leaf, Default::default()));
+        let task = super::NewTask {
+            tid,
+            process: super::new_process(tid, actions, super::limits::Rlimits::initial(0)),
+            kernel: self.clone(),
+            nice: 0,
+            cred: Arc::new(base::Cred::root()),
+            fs,
+            files: fs::FdTable::new(),
+            mm: None,
+            comm: [0; 16],
+        }
+        .build();
+        task.set_comm(name);
+        let kernel = Arc::downgrade(self);
+        let entry = Box::new(move || {
+            if let Some(k) = kernel.upgrade() {
+                body(&k);
+            }
+            crate::sched::exit_current();
+        });
+        let fiber = arch::switch::Fiber::new(STACK_BYTES, entry)?;
+        task.fiber.call_once(|| Arc::new(fiber));
+        self.sched.start(&task, false);
+        Ok(())
+    }
+}
+
+fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>, act: Option<FirstAct>) {
     let Some(mm) = task.mm() else { return };
     let mut cx = Ctx {
         kernel: &kernel,
@@ -60,15 +106,16 @@ fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>) {
         registers_set: false,
         exiting: false,
     };
-    while to_user(&mut cx) {
+    if let Some(act) = act {
+        act(&mut cx);
+    }
+    while !cx.exiting && to_user(&mut cx) {
+        cx.kernel.vdso.refresh();
         let before = arch::clock::monotonic().0;
         let event = cx.thread.run();
         let after = arch::clock::monotonic().0;
         cx.task.utime_ns.fetch_add(after - before, Ordering::Relaxed);
         handle(&mut cx, event, after);
-        if cx.exiting {
-            break;
-        }
     }
     exit::exit_thread(cx);
 }
@@ -117,10 +164,13 @@ fn handle(cx: &mut Ctx<'_>, event: Event, now: u64) {
             cx.thread.set_result(-i64::from(Errno::ENOSYS.code()));
         }
         Event::Trap { signo, code, addr } => {
-            let trapno = match signo {
-                nr::FPE => 0,
-                nr::TRAP => 3,
-                nr::ILL => 6,
+            let trapno = match (signo, code) {
+                (nr::FPE, 1) => 0,
+                (nr::FPE, 2) => 4,
+                (nr::FPE, _) => floating_trap(cx),
+                (nr::TRAP, 1 | 2) => 1,
+                (nr::TRAP, _) => 3,
+                (nr::ILL, _) => 6,
                 _ => 13,
             };
             cx.last_fault = (trapno, 0, addr);
@@ -136,6 +186,14 @@ fn handle(cx: &mut Ctx<'_>, event: Event, now: u64) {
     if arch::cpu::take_pending() {
         cx.kernel.sched.interrupt();
     }
+}
+
+/// Vector of a floating-point exception: 19 if SSE has one that is not masked, else 16.
+fn floating_trap(cx: &mut Ctx<'_>) -> u64 {
+    let Ok(state) = cx.thread.xstate() else { return 16 };
+    let mxcsr = state.0.get(24..26).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]));
+    let raised = mxcsr & 0x3f & !(mxcsr >> 7);
+    if raised != 0 { 19 } else { 16 }
 }
 
 fn syscall(cx: &mut Ctx<'_>, nr: u64, args: &[u64; 6], entered: u64) {
@@ -156,7 +214,7 @@ fn syscall(cx: &mut Ctx<'_>, nr: u64, args: &[u64; 6], entered: u64) {
             cx.restart = Some((e.errno(), nr));
         }
         Err(e) => {
-            if e == Errno::EPIPE && matches!(nr, 1 | 18 | 20 | 40 | 275 | 276 | 296 | 328) {
+            if e == Errno::EPIPE && matches!(nr, 1 | 18 | 20 | 40 | 275 | 276 | 278 | 296 | 328) {
                 let me = cx.task.clone();
                 // SIGPIPE is sent to the thread that wrote; a full queue cannot happen for it.
                 let _ = cx.kernel.signal_task(&me, SigInfo::user(nr::PIPE, 0, me.pid(), cx.cred().uid));
@@ -194,8 +252,14 @@ fn fault(cx: &mut Ctx<'_>, info: &FaultInfo) {
             FaultResult::Killed => "killed",
         },
     });
-    let write = u64::from(info.write.unwrap_or(info.present && !info.exec));
-    let code_bits = u64::from(info.present) | write << 1 | 4 | u64::from(info.exec) << 4;
+    if result == FaultResult::Resolved {
+        return;
+    }
+    let exec = info.exec || cx.thread.regs().rip == info.addr.0;
+    let write = u64::from(info.write.unwrap_or(info.present && !exec));
+    // The kernel half is always mapped, as the hardware sees it.
+    let present = info.present || info.addr.0 >> 47 != 0;
+    let code_bits = u64::from(present) | write << 1 | 4 | u64::from(exec) << 4;
     match result {
         FaultResult::Resolved => {}
         FaultResult::Segv { addr, code } => {

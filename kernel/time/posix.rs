@@ -174,11 +174,11 @@ impl Timer {
         old
     }
 
-    fn send(&self, kernel: &Kernel, overrun: u32) {
+    fn send(&self, kernel: &Kernel) {
         let (signo, fields) = match &self.target {
             Target::Nobody => return,
             Target::Process(n) | Target::Thread(n, _) => {
-                let f = Fields::Timer { id: self.id, overrun: overrun as i32, value: self.value };
+                let f = Fields::Timer { id: self.id, overrun: 0, value: self.value };
                 (*n, f)
             }
         };
@@ -222,7 +222,7 @@ impl Expire for Timer {
         let Some(me) = process.timers.find(self) else { return };
         let now = self.now();
         let pending = self.signal_still_pending();
-        let overrun = {
+        {
             let mut s = self.state.lock();
             s.queued = None;
             let Some(at) = s.at else { return };
@@ -234,16 +234,12 @@ impl Expire for Timer {
             s.at = (s.interval != 0).then(|| at + (missed + 1) * s.interval);
             me.arm(&kernel, &mut s);
             let missed = u32::try_from(missed).unwrap_or(i32::MAX as u32);
-            if pending && !self.is_itimer {
-                s.overrun = s.overrun.saturating_add(missed + 1);
-                return;
-            }
-            let n = s.overrun.saturating_add(missed);
-            s.overrun = 0;
-            s.last_overrun = n;
-            n
-        };
-        self.send(&kernel, overrun);
+            let more = if pending { missed.saturating_add(1) } else { missed };
+            s.overrun = s.overrun.saturating_add(more);
+        }
+        if !pending {
+            self.send(&kernel);
+        }
     }
 }
 
@@ -330,6 +326,14 @@ impl ProcessTimers {
     /// EINVAL for an unknown timer.
     pub fn overrun(&self, id: i32) -> Result<i32> {
         Ok(self.posix_timer(id)?.state.lock().last_overrun as i32)
+    }
+
+    /// A timer's signal is being taken: how often it has expired since it was queued.
+    pub fn delivered(&self, id: i32) -> i32 {
+        let Ok(t) = self.posix_timer(id) else { return 0 };
+        let mut s = t.state.lock();
+        s.last_overrun = std::mem::take(&mut s.overrun);
+        s.last_overrun.min(i32::MAX as u32) as i32
     }
 
     /// timer_delete(2).
