@@ -6,7 +6,9 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
-use crate::config::{Config, ConfigError, DiskAccess, DiskConfig, PARAMETERS, RunConfig, looks_like_parameter};
+use crate::config::{
+    Config, ConfigError, DiskAccess, DiskConfig, PARAMETERS, RunConfig, looks_like_parameter,
+};
 use crate::suggest::nearest;
 use crate::syscall::table::{Level, TABLE};
 
@@ -63,7 +65,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Config
     } else {
         for w in &words {
             if !looks_like_parameter(w) && std::path::Path::new(w).is_file() {
-                return Err(format!("`{w}` is a file: `umbra run {w}` runs an image, `umbra ubd0={w}` boots it"));
+                return Err(format!(
+                    "`{w}` is a file: `umbra run {w}` runs an image, `umbra ubd0={w}` boots it"
+                ));
             }
             if nearest(w, ["run"]).is_some() {
                 return Err(format!("unknown parameter `{w}`; did you mean `run`?"));
@@ -82,12 +86,15 @@ fn run(config: &mut Config, words: &[String], command: Vec<Vec<u8>>) -> Result<(
         if looks_like_parameter(w) {
             config.set(w)?;
         } else if let Some(first) = &image {
-            return Err(format!("run: `{w}` after the image `{first}`: put `--` before the command"));
+            return Err(format!(
+                "run: `{w}` after the image `{first}`: put `--` before the command"
+            ));
         } else {
             image = Some(w.clone());
         }
     }
-    let image = image.ok_or("run: the image is missing: umbra run [KEY=VALUE]... IMAGE [-- CMD ARG...]")?;
+    let image =
+        image.ok_or("run: the image is missing: umbra run [KEY=VALUE]... IMAGE [-- CMD ARG...]")?;
     if config.init.is_some() || config.initrd.is_some() || config.root.is_some() {
         return Err("run: init=, initrd= and root= are for booting without `run`".into());
     }

@@ -22,7 +22,11 @@ const DEFAULT_MEMORY: u64 = 512 << 20;
 /// All parameters: name (`N` stands for a number), what a value looks like (empty: it is a flag), what it is.
 pub const PARAMETERS: &[(&str, &str, &str)] = &[
     ("mem", "SIZE", "guest memory, with K, M or G (512M)"),
-    ("ubdN", "FILE[,ro|,cow]", "disk /dev/ubdX: an image; `ro` locks it shared, `cow` throws changes away"),
+    (
+        "ubdN",
+        "FILE[,ro|,cow]",
+        "disk /dev/ubdX: an image; `ro` locks it shared, `cow` throws changes away",
+    ),
     ("root", "DEVICE", "root file system: /dev/ubda (the first disk)"),
     ("rootfstype", "TYPE", "its type (ext4)"),
     ("rootflags", "OPTIONS", "its mount options"),
@@ -39,7 +43,11 @@ pub const PARAMETERS: &[(&str, &str, &str)] = &[
     ("hostname", "NAME", "the host name (umbra)"),
     ("ncpus", "N", "virtual CPUs (1)"),
     ("backend", "NAME", "the machine: ptrace"),
-    ("trace", "WHAT[:FILE]", "trace points: syscall,sched,fault,signal,block,all, to FILE (.json: for Perfetto)"),
+    (
+        "trace",
+        "WHAT[:FILE]",
+        "trace points: syscall,sched,fault,signal,block,all, to FILE (.json: for Perfetto)",
+    ),
     ("seed", "N", "repeatable random numbers, for tests"),
     ("norandmaps", "", "no address space randomisation"),
     ("lockdown", "on|off", "system call filter of the kernel process itself (on)"),
@@ -172,7 +180,8 @@ fn numbered(key: &str) -> (String, Option<u32>) {
 pub fn looks_like_parameter(word: &str) -> bool {
     match word.split_once('=') {
         Some((key, _)) => {
-            !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+            !key.is_empty()
+                && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
         }
         None => PARAMETERS.iter().any(|(name, value, _)| value.is_empty() && *name == word),
     }
@@ -232,7 +241,9 @@ fn trace(value: &str) -> Parsed<TraceConfig> {
         ("all", u32::MAX),
     ];
     let (what, file) = match value.split_once(':') {
-        Some((_, "")) => return Err(format!("trace={value}: the file's name is missing after `:`")),
+        Some((_, "")) => {
+            return Err(format!("trace={value}: the file's name is missing after `:`"));
+        }
         Some((what, file)) => (what, Some(PathBuf::from(file))),
         None => (value, None),
     };
@@ -268,7 +279,9 @@ impl Config {
         let v = match (shape.is_empty(), value) {
             (true, None) => "",
             (true, Some(_)) => return Err(format!("{key} is a flag: it takes no value")),
-            (false, None | Some("")) => return Err(format!("{key}: a value is missing: {key}={shape}")),
+            (false, None | Some("")) => {
+                return Err(format!("{key}: a value is missing: {key}={shape}"));
+            }
             (false, Some(v)) => v,
         };
         match stem.as_str() {
@@ -310,7 +323,9 @@ impl Config {
             "ncpus" => {
                 self.cpus = number(key, v, "a number of virtual CPUs")?;
                 if self.cpus != 1 {
-                    return Err(format!("{key}={v}: the ptrace backend has one virtual CPU: ncpus=1"));
+                    return Err(format!(
+                        "{key}={v}: the ptrace backend has one virtual CPU: ncpus=1"
+                    ));
                 }
             }
             "backend" => {
@@ -360,7 +375,9 @@ impl Config {
     pub fn check(&mut self) -> Parsed<()> {
         self.disks.sort_by_key(|d| d.index);
         if self.root.is_none() && self.initrd.is_none() && self.disks.is_empty() {
-            return Err("no root file system: give ubd0=IMAGE or initrd=FILE, or see `umbra --help`".into());
+            return Err(
+                "no root file system: give ubd0=IMAGE or initrd=FILE, or see `umbra --help`".into(),
+            );
         }
         if self.console != 0 && !self.consoles.contains_key(&self.console) {
             let n = self.console;
@@ -386,7 +403,8 @@ fn memory(key: &str, value: &str) -> Parsed<u64> {
 fn console(key: &str, value: &str) -> Parsed<u32> {
     // `ttyN,OPTIONS` as on Linux: a speed means nothing here.
     let name = value.split(',').next().unwrap_or(value);
-    let n = name.strip_prefix("tty").and_then(|n| if n.is_empty() { Some(0) } else { n.parse().ok() });
+    let n =
+        name.strip_prefix("tty").and_then(|n| if n.is_empty() { Some(0) } else { n.parse().ok() });
     n.filter(|n| *n < 64).ok_or_else(|| format!("{key}={value}: expected tty0 to tty63"))
 }
 

@@ -20,11 +20,11 @@ use crate::futex::Futexes;
 use crate::housekeeping::Housekeeping;
 use crate::load::LoadAverage;
 use crate::sched::Sched;
-use crate::services::Memfds;
 use crate::shutdown::Life;
 use crate::task::tree::Tree;
 use crate::tty::Sessions;
 use crate::vdso::Vdso;
+use fs::memfd::Memfds;
 
 /// Numbers above this are not remembered by [`Kernel::log_unknown_once`].
 const MAX_UNKNOWN: usize = 256;
@@ -108,7 +108,7 @@ impl Kernel {
             sched: Arc::new(Sched::new()),
             tree: SpinLock::new(Rank::ProcessTree, Tree::default()),
             futexes: Futexes::default(),
-            memfds: Memfds::new(&parts.vfs),
+            memfds: Memfds::new(&parts.vfs, drivers::DevNum::new(0, 14)),
             memory: parts.memory,
             machine: parts.machine,
             vfs: parts.vfs,
@@ -158,9 +158,7 @@ impl Kernel {
     /// How many threads a user has (real user id): for RLIMIT_NPROC.
     pub fn tasks_of(&self, uid: u32) -> usize {
         let all: Vec<_> = self.tree.lock().nodes().map(|n| n.process.clone()).collect();
-        all.iter()
-            .map(|p| p.lock().threads.iter().filter(|t| t.cred().uid == uid).count())
-            .sum()
+        all.iter().map(|p| p.lock().threads.iter().filter(|t| t.cred().uid == uid).count()).sum()
     }
 
     /// Whether a missing system call is to be logged: the first time it is called.

@@ -50,7 +50,8 @@ impl Log for Logger {
         let shown = if self.by_env {
             self.stderr.matches(record)
         } else {
-            level < u32::from(CONSOLE_LEVEL.load(Ordering::Relaxed)) && record.level() != Level::Trace
+            level < u32::from(CONSOLE_LEVEL.load(Ordering::Relaxed))
+                && record.level() != Level::Trace
         };
         if shown || record.level() <= Level::Info {
             self.ring.append(level, &record.args().to_string());

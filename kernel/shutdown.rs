@@ -129,8 +129,7 @@ impl Kernel {
 
     /// Kills all processes. Again from the idle loop, since a fork may have been on its way.
     pub fn kill_everyone(&self) {
-        let all: Vec<Arc<Process>> =
-            self.tree.lock().nodes().map(|n| n.process.clone()).collect();
+        let all: Vec<Arc<Process>> = self.tree.lock().nodes().map(|n| n.process.clone()).collect();
         for p in all {
             p.kill_all(nr::KILL as i32, None);
         }

@@ -37,9 +37,13 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, d) in
-            [("", "", 0), ("mem", "mem", 0), ("mme", "mem", 1), ("", "abc", 3), ("kitten", "sitting", 3)]
-        {
+        for (a, b, d) in [
+            ("", "", 0),
+            ("mem", "mem", 0),
+            ("mme", "mem", 1),
+            ("", "abc", 3),
+            ("kitten", "sitting", 3),
+        ] {
             assert_eq!(distance(a, b), d, "{a} {b}");
             assert_eq!(distance(b, a), d, "{b} {a}");
         }

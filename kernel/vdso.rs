@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arch::vvar::Vvar;
 use arch::{PhysMem, Prot};
 use base::{Errno, PAGE_SIZE, Result, UserAddr};
-use mm::{AddressSpace, Mappable, MapFlags, MapRequest, Memory, Named, ObjectName};
+use mm::{AddressSpace, MapFlags, MapRequest, Mappable, Memory, Named, ObjectName};
 
 /// The vDSO of a kernel.
 pub struct Vdso {

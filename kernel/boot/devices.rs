@@ -110,7 +110,12 @@ fn open_disk(d: &DiskConfig, phys: &Arc<PhysMem>) -> Result<Arc<dyn BlockDevice>
         DiskAccess::ReadOnly | DiskAccess::Cow => open(true),
         DiskAccess::ReadWrite => open(false),
         DiskAccess::Auto => match open(false) {
-            Err(e) if matches!(e.errno(), Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::ETXTBSY) => {
+            Err(e)
+                if matches!(
+                    e.errno(),
+                    Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::ETXTBSY
+                ) =>
+            {
                 log::info!("ubd{}: {e}; opened read-only", d.index);
                 open(true)
             }

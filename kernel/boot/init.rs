@@ -130,7 +130,10 @@ fn find_init(cx: &mut Ctx<'_>) {
             Err(e) => {
                 if e != Errno::ENOENT {
                     last = e.errno();
-                    log::error!("Starting init: {place} exists but cannot be executed: {}", last.text());
+                    log::error!(
+                        "Starting init: {place} exists but cannot be executed: {}",
+                        last.text()
+                    );
                 }
             }
         }

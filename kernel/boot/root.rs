@@ -107,14 +107,12 @@ fn disk_root(kernel: &Arc<Kernel>) -> Result<Arc<MountNamespace>, String> {
         .map_or_else(|| name.clone(), |d| d.path.display().to_string());
     let kind = config.root_type.as_deref().unwrap_or("ext4");
     let Some(t) = kernel.vfs.fs_type(kind.as_bytes()).filter(|t| t.needs_device()) else {
-        let known: Vec<&str> = kernel
-            .vfs
-            .types()
-            .iter()
-            .filter(|t| t.needs_device())
-            .map(|t| t.name())
-            .collect();
-        return Err(format!("rootfstype={kind}: not a type for a disk; there are: {}", known.join(", ")));
+        let known: Vec<&str> =
+            kernel.vfs.types().iter().filter(|t| t.needs_device()).map(|t| t.name()).collect();
+        return Err(format!(
+            "rootfstype={kind}: not a type for a disk; there are: {}",
+            known.join(", ")
+        ));
     };
     let read_only = config.root_rw != Some(true);
     let dev = disk.dev();
@@ -130,7 +128,8 @@ fn disk_root(kernel: &Arc<Kernel>) -> Result<Arc<MountNamespace>, String> {
     let from = kernel.log.range().1;
     let (mounted, why) = logging::capture(|| kernel.vfs.mount_type(&*t, &args, flags));
     let root = mounted.map_err(|e| {
-        let why = why.unwrap_or_else(|| format!("cannot be mounted as {kind}: {}", e.errno().text()));
+        let why =
+            why.unwrap_or_else(|| format!("cannot be mounted as {kind}: {}", e.errno().text()));
         format!("{image}: {why}")
     })?;
     logging::replay(from);

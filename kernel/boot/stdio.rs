@@ -37,7 +37,8 @@ fn console_file(kernel: &Kernel, ctx: &FsContext) -> Result<Arc<File>, String> {
         return Ok(f);
     }
     let info = OpenInfo { read: true, write: true, noctty: true, nonblock: false };
-    let device = kernel.vfs.devices.chars.open(DEV_CONSOLE, info, &opener).map_err(failed("console"))?;
+    let device =
+        kernel.vfs.devices.chars.open(DEV_CONSOLE, info, &opener).map_err(failed("console"))?;
     Ok(wrap(kernel, device, DEV_CONSOLE, OpenFlags::RDWR, FileType::CharDevice))
 }
 

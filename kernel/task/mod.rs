@@ -19,11 +19,11 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use arch::switch::Fiber;
+use base::Cred;
 use base::lock::{Rank, SpinGuard, SpinLock};
 use base::wait::WaitQueue;
-use base::Cred;
-use fs::fdtable::FdTable;
 use fs::FsContext;
+use fs::fdtable::FdTable;
 use mm::AddressSpace;
 
 use crate::Kernel;
@@ -460,7 +460,11 @@ impl NewTask {
 }
 
 /// A new process without threads.
-pub(crate) fn new_process(pid: u32, actions: Arc<SpinLock<Actions>>, rlimits: Rlimits) -> Arc<Process> {
+pub(crate) fn new_process(
+    pid: u32,
+    actions: Arc<SpinLock<Actions>>,
+    rlimits: Rlimits,
+) -> Arc<Process> {
     Arc::new(Process {
         pid,
         state: SpinLock::new(Rank::Task, ProcessState::default()),

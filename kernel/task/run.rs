@@ -217,7 +217,8 @@ fn syscall(cx: &mut Ctx<'_>, nr: u64, args: &[u64; 6], entered: u64) {
             if e == Errno::EPIPE && matches!(nr, 1 | 18 | 20 | 40 | 275 | 276 | 278 | 296 | 328) {
                 let me = cx.task.clone();
                 // SIGPIPE is sent to the thread that wrote; a full queue cannot happen for it.
-                let _ = cx.kernel.signal_task(&me, SigInfo::user(nr::PIPE, 0, me.pid(), cx.cred().uid));
+                let _ =
+                    cx.kernel.signal_task(&me, SigInfo::user(nr::PIPE, 0, me.pid(), cx.cred().uid));
             }
             cx.thread.set_result(e.to_ret());
         }
@@ -238,20 +239,23 @@ fn fault(cx: &mut Ctx<'_>, info: &FaultInfo) {
     let sp = 0; // Linux has not looked at the stack pointer since 5.0
     let result = cx.mm.fault(info, sp);
     cx.task.minflt.fetch_add(1, Ordering::Relaxed);
-    trace!(Fault, Fault {
-        tid: cx.task.tid(),
-        addr: info.addr.0,
-        write: info.write.unwrap_or(info.present),
-        exec: info.exec,
-        pages: 0,
-        result: match result {
-            FaultResult::Resolved => "resolved",
-            FaultResult::Segv { .. } => "SIGSEGV",
-            FaultResult::Bus { .. } => "SIGBUS",
-            FaultResult::Oom => "out of memory",
-            FaultResult::Killed => "killed",
-        },
-    });
+    trace!(
+        Fault,
+        Fault {
+            tid: cx.task.tid(),
+            addr: info.addr.0,
+            write: info.write.unwrap_or(info.present),
+            exec: info.exec,
+            pages: 0,
+            result: match result {
+                FaultResult::Resolved => "resolved",
+                FaultResult::Segv { .. } => "SIGSEGV",
+                FaultResult::Bus { .. } => "SIGBUS",
+                FaultResult::Oom => "out of memory",
+                FaultResult::Killed => "killed",
+            },
+        }
+    );
     if result == FaultResult::Resolved {
         return;
     }

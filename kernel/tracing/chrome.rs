@@ -104,7 +104,9 @@ impl Format for Chrome {
         for (pid, name) in [(TASKS, "tasks"), (CPUS, "CPUs"), (DISKS, "disks")] {
             self.put(
                 out,
-                format_args!(r#""name":"process_name","ph":"M","pid":{pid},"args":{{"name":"{name}"}}"#),
+                format_args!(
+                    r#""name":"process_name","ph":"M","pid":{pid},"args":{{"name":"{name}"}}"#
+                ),
             );
         }
     }
@@ -130,7 +132,13 @@ impl Format for Chrome {
             }
             Event::Wakeup { tid } => self.instant(out, now, *tid, "sched", "wakeup"),
             Event::Fault { tid, addr, write, exec, result, .. } => {
-                let kind = if *exec { "fetch" } else if *write { "store" } else { "load" };
+                let kind = if *exec {
+                    "fetch"
+                } else if *write {
+                    "store"
+                } else {
+                    "load"
+                };
                 self.instant(out, now, *tid, "fault", &format!("fault {kind} {addr:#x}: {result}"));
             }
             Event::SignalSent { from, to, signo } => {
@@ -224,8 +232,14 @@ mod tests {
         let s = String::from_utf8(out).unwrap();
         assert!(balanced(&s), "{s}");
         assert!(!s.contains(",\n]") && !s.contains("[,"));
-        assert!(s.contains(r#""name":"write","cat":"syscall","ph":"X","ts":1.000,"dur":2.500"#), "{s}");
-        assert!(s.contains(r#""name":"task 9","cat":"sched","ph":"X","ts":5.000,"dur":4.000"#), "{s}");
+        assert!(
+            s.contains(r#""name":"write","cat":"syscall","ph":"X","ts":1.000,"dur":2.500"#),
+            "{s}"
+        );
+        assert!(
+            s.contains(r#""name":"task 9","cat":"sched","ph":"X","ts":5.000,"dur":4.000"#),
+            "{s}"
+        );
         assert_eq!(s.matches(r#""cat":"block""#).count(), 2);
         assert_eq!(quoted("a\"\\\u{2}"), r#""a\"\\\u0002""#);
     }

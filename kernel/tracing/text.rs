@@ -35,14 +35,26 @@ impl Format for Text {
                 let took = Seconds(end_ns.saturating_sub(*start_ns));
                 writeln!(out, "{} [{tid}] {text} <{took}>", Seconds(*start_ns))
             }
-            Event::Switch { cpu, from, to } => writeln!(out, "{t} [{from}] cpu{cpu}: switch to {to}"),
+            Event::Switch { cpu, from, to } => {
+                writeln!(out, "{t} [{from}] cpu{cpu}: switch to {to}")
+            }
             Event::Wakeup { tid } => writeln!(out, "{t} [{tid}] wakeup"),
             Event::Fault { tid, addr, write, exec, pages, result } => {
-                let kind = if *exec { "fetch" } else if *write { "store" } else { "load" };
+                let kind = if *exec {
+                    "fetch"
+                } else if *write {
+                    "store"
+                } else {
+                    "load"
+                };
                 writeln!(out, "{t} [{tid}] fault: {kind} {addr:#x}, {pages} pages: {result}")
             }
             Event::SignalSent { from, to, signo } => {
-                writeln!(out, "{t} [{from}] --- {} sent to {to} ---", crate::signal::set::name(*signo))
+                writeln!(
+                    out,
+                    "{t} [{from}] --- {} sent to {to} ---",
+                    crate::signal::set::name(*signo)
+                )
             }
             Event::SignalDelivered { tid, signo, handler } => {
                 let name = crate::signal::set::name(*signo);
@@ -58,7 +70,9 @@ impl Format for Text {
                 let (at, disk) = (Seconds(*start_ns), disk(*dev));
                 writeln!(out, "{at} [disk {disk}] {what} sector {sector}, {bytes} bytes <{took}>")
             }
-            Event::Note { category, tid, text } => writeln!(out, "{t} [{tid}] {category:?}: {text}"),
+            Event::Note { category, tid, text } => {
+                writeln!(out, "{t} [{tid}] {category:?}: {text}")
+            }
         };
     }
 
