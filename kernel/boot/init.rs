@@ -59,7 +59,9 @@ pub(super) fn create(kernel: &Arc<Kernel>, fs: Arc<FsContext>) -> Result<(), Str
         tree.add_task(&task);
     }
     process.lock().threads.push(task.clone());
-    let act = if kernel.config.run.is_some() { run_command } else { find_init };
+    let terminal = stdio::has_terminal(kernel);
+    let run = kernel.config.run.is_some();
+    let act = move |cx: &mut Ctx<'_>| if run { run_command(cx, terminal) } else { find_init(cx) };
     kernel.launch(&task, thread, true, Some(Box::new(act))).map_err(oom)
 }
 
@@ -172,7 +174,7 @@ fn search(cx: &Ctx<'_>, name: &[u8]) -> base::Result<Vec<u8>> {
     base::err(why)
 }
 
-fn run_command(cx: &mut Ctx<'_>) {
+fn run_command(cx: &mut Ctx<'_>, terminal: bool) {
     let mut argv = cx.kernel.config.run.as_ref().map_or_else(Vec::new, |r| r.command.clone());
     let ctx = cx.task.fs();
     let cred = cx.cred();
@@ -186,7 +188,7 @@ fn run_command(cx: &mut Ctx<'_>) {
         let bash = executable(cx, b"/bin/bash").is_ok();
         argv.push(if bash { b"/bin/bash".to_vec() } else { b"/bin/sh".to_vec() });
     }
-    if stdio::has_terminal(cx.kernel) {
+    if terminal {
         take_terminal(cx);
     }
     let name = argv[0].clone();
