@@ -35,7 +35,7 @@ const RUN_MOUNTS: &[(&str, &str, &str, u64)] = &[
     ("sysfs", "/sys", "", NOSUID | NODEV | NOEXEC),
     ("devpts", "/dev/pts", "gid=5,mode=620,ptmxmode=666", NOSUID | NOEXEC),
     ("tmpfs", "/dev/shm", "mode=1777", NOSUID | NODEV),
-    ("tmpfs", "/tmp", "mode=1777", NOSUID | NODEV),
+    ("tmpfs", "/tmp", "mode=1777", NODEV),
 ];
 const NOSUID: u64 = 2;
 const NODEV: u64 = 4;

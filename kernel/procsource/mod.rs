@@ -21,6 +21,7 @@ use base::{Cap, Cred, Errno, Mutex, Result, err};
 use drivers::BlockRegistry;
 use fs::procfs::{CpuModel, ProcSource, SystemInfo, Table, TaskInfo, TaskSetting};
 use fs::sysfs::{NetInterface, SysSource};
+use fs::vfs_inode::Executing;
 use fs::{File, FileOps, FsContext, Path};
 
 use crate::Kernel;
@@ -153,7 +154,7 @@ impl ProcSource for KernelSource {
 
     fn exe(&self, pid: u32) -> Option<Path> {
         let exe = self.mm(pid)?.layout().exe?;
-        exe.downcast_ref::<Path>().cloned()
+        exe.downcast_ref::<Executing>().map(|e| e.path().clone())
     }
 
     fn tgid_of(&self, tid: u32) -> Option<u32> {

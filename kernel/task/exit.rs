@@ -140,7 +140,8 @@ fn exit_process(kernel: &Arc<Kernel>, task: &Arc<Task>, status: i32) {
             let Some(n) = tree.node(c) else { continue };
             (n.process.clone(), n.process.lock().zombie.is_some())
         };
-        for t in child.lock().threads.clone() {
+        let threads = child.lock().threads.clone();
+        for t in threads {
             let sig = t.pdeathsig.load(Ordering::Relaxed);
             if sig != 0 {
                 let _ = kernel.signal_task(&t, SigInfo::user(sig, code::USER, p.pid, 0));
