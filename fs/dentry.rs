@@ -148,9 +148,6 @@ impl Dentry {
         self.unlinked.store(gone, Ordering::Release);
     }
 
-    /// link(2) gave the object of an O_TMPFILE dentry a name; its own stays what it was.
-    pub(crate) fn linked_again(&self) {}
-
     /// Whether something may be mounted on it (in some namespace).
     #[inline]
     pub(crate) fn is_mountpoint(&self) -> bool {
@@ -365,6 +362,17 @@ impl Dentry {
         while let Some(d) = todo.pop() {
             let children = std::mem::take(&mut *d.children.lock());
             todo.extend(children.into_iter().map(|c| c.dentry));
+        }
+    }
+}
+
+impl Drop for Dentry {
+    /// A chain of parents that only their children held goes by a loop: it may be as long as
+    /// somebody made it.
+    fn drop(&mut self) {
+        let mut up = self.link.get_mut().parent.take();
+        while let Some(mut d) = up.and_then(Arc::into_inner) {
+            up = d.link.get_mut().parent.take();
         }
     }
 }

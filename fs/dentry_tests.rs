@@ -26,6 +26,29 @@ fn unused_dentries_go_and_come_back() {
 }
 
 #[test]
+fn deep_trees_end_without_deep_stacks() {
+    let k = Fixture::new();
+    k.mkdir("/t").unwrap();
+    k.mount_with("t", "/t", "tmpfs", 0, "nr_inodes=0").unwrap();
+    let top = k.find("/t").unwrap();
+    ops::chdir(&k.ctx, &k.cred, top).unwrap();
+    for _ in 0..30_000 {
+        k.mkdir("d").unwrap();
+        let d = k.find("d").unwrap();
+        ops::chdir(&k.ctx, &k.cred, d).unwrap();
+    }
+    let root = k.ctx.root();
+    k.umount("/t", 2).unwrap();
+    // The working directory keeps the detached mount; moving it away ends all of it.
+    std::thread::Builder::new()
+        .stack_size(128 << 10)
+        .spawn(move || ops::chdir(&k.ctx, &k.cred, root).unwrap())
+        .unwrap()
+        .join()
+        .unwrap();
+}
+
+#[test]
 fn the_cache_is_bounded() {
     let k = Fixture::new();
     for i in 0..20_000 {

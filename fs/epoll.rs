@@ -521,9 +521,8 @@ impl FileOps for Epoll {
         list.sort_by_key(|(i, _)| i.fd);
         let mut out = String::new();
         for (i, f) in list {
-            let (ino, dev) = match f.path.inode() {
-                inode => (inode.ino, inode.fs.dev().to_user()),
-            };
+            let inode = f.path.inode();
+            let (ino, dev) = (inode.ino, inode.fs.dev().to_user());
             out.push_str(&format!(
                 "tfd: {:8} events: {:8x} data: {:16x}  pos:{} ino:{ino:x} sdev:{dev:x}\n",
                 i.fd,

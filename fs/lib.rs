@@ -9,9 +9,13 @@ pub mod devpts;
 pub mod devtmpfs;
 pub mod dir;
 pub mod epoll;
+#[cfg(test)]
+mod event_tests;
 pub mod eventfd;
-pub mod fdtable;
 pub mod ext4;
+#[cfg(test)]
+mod fd_tests;
+pub mod fdtable;
 pub mod file;
 mod file_io;
 pub mod initramfs;

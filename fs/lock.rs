@@ -265,7 +265,7 @@ impl FileLocks {
                     }
                     graph.push((me, other));
                     drop(graph); // an Edge's end takes it
-                    edge.get_or_insert(Edge(me));
+                    edge.get_or_insert_with(|| Edge(me));
                 }
                 None
             }

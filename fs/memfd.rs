@@ -1,6 +1,6 @@
 //! memfd_create(2): files that live in memory and have no name, and their seals.
 //!
-//! All of them are inodes of one internal file system ([`MemfdFs`]); its pages are a page cache that is never
+//! All of them are inodes of one internal file system (`MemfdFs`); its pages are a page cache that is never
 //! written anywhere. The VFS reads, writes and maps them as any page-cached file; what is special is that
 //! each change of size or content first asks the seals (`man 2 fcntl`, "File Sealing").
 //!
@@ -11,12 +11,16 @@ use std::any::Any;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use base::{Errno, PAGE_SIZE, PhysAddr, Rank, Result, SpinLock, Timestamp, err};
+use base::{Cred, Errno, PAGE_SIZE, PhysAddr, Rank, Result, SpinLock, Timestamp, err};
 use drivers::DevNum;
 use mm::{Backing, Memory, PageCache};
 
-use crate::file::File;
+use crate::dentry::Dentry;
+use crate::file::{File, OpenFlags};
 use crate::inode::{Attr, FileSystem, FileType, Inode, InodeOps, SetAttr, StatFs};
+use crate::mount::{Mount, MountFlags};
+use crate::path::Path;
+use crate::vfs::Vfs;
 
 /// No more seals.
 pub const F_SEAL_SEAL: u32 = 1;
@@ -45,7 +49,7 @@ pub const MFD_NAME_MAX: usize = 249;
 const MAX_SIZE: u64 = i64::MAX as u64;
 
 /// The file system of all memfds.
-pub struct MemfdFs {
+struct MemfdFs {
     me: Weak<MemfdFs>,
     memory: Arc<Memory>,
     dev: DevNum,
@@ -90,7 +94,7 @@ struct Meta {
 }
 
 /// The inode of a memfd.
-pub(crate) struct MemfdInode {
+struct MemfdInode {
     ino: u64,
     size: Arc<Size>,
     cache: Arc<PageCache>,
@@ -100,7 +104,7 @@ pub(crate) struct MemfdInode {
 
 impl MemfdFs {
     /// The file system, with the device number that fstat(2) shows.
-    pub fn new(memory: &Arc<Memory>, dev: DevNum) -> Arc<MemfdFs> {
+    fn new(memory: &Arc<Memory>, dev: DevNum) -> Arc<MemfdFs> {
         Arc::new_cyclic(|me| MemfdFs {
             me: me.clone(),
             memory: memory.clone(),
@@ -109,12 +113,11 @@ impl MemfdFs {
         })
     }
 
-    /// An empty file for memfd_create(2) with these flags (MFD_CLOEXEC is the caller's business). The
-    /// caller opens it read-write under the name `memfd:NAME`, unlinked.
+    /// An empty file for memfd_create(2) with these flags.
     ///
     /// # Errors
     /// EINVAL for unknown flags (huge pages among them).
-    pub fn create(&self, flags: u32, uid: u32, gid: u32, now: Timestamp) -> Result<Arc<Inode>> {
+    fn inode(&self, flags: u32, uid: u32, gid: u32, now: Timestamp) -> Result<Arc<Inode>> {
         let known = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC;
         if flags & !known != 0 || flags & MFD_NOEXEC_SEAL != 0 && flags & MFD_EXEC != 0 {
             return err(Errno::EINVAL);
@@ -144,6 +147,39 @@ impl MemfdFs {
 
     fn arc(&self) -> Arc<dyn FileSystem> {
         self.me.upgrade().expect("it is being called through an Arc")
+    }
+}
+
+/// Where memfd_create(2) finds what it needs: the file system, mounted where no path leads.
+#[derive(Debug)]
+pub struct Memfds {
+    fs: Arc<MemfdFs>,
+    mount: Arc<Mount>,
+    vfs: Arc<Vfs>,
+}
+
+impl Memfds {
+    /// A file system for the memfds of a kernel, with the device number that fstat(2) shows.
+    pub fn new(vfs: &Arc<Vfs>, dev: DevNum) -> Memfds {
+        let fs = MemfdFs::new(&vfs.memory, dev);
+        let mount = vfs.mount_fs(fs.clone(), MountFlags::NOATIME, b"none");
+        Memfds { fs, mount, vfs: vfs.clone() }
+    }
+
+    /// memfd_create(2): an empty file, open for reading and writing. MFD_CLOEXEC is the caller's business.
+    ///
+    /// # Errors
+    /// EINVAL for unknown flags (huge pages among them) and for names longer than [`MFD_NAME_MAX`].
+    pub fn create(&self, name: &[u8], flags: u32, cred: &Arc<Cred>) -> Result<Arc<File>> {
+        if name.len() > MFD_NAME_MAX {
+            return err(Errno::EINVAL);
+        }
+        let inode = self.fs.inode(flags, cred.fsuid, cred.fsgid, arch::clock::realtime())?;
+        let dentry = Dentry::root(self.mount.sb().clone(), inode, &[b"memfd:", name].concat());
+        dentry.set_unlinked(true);
+        let path = Path { mount: self.mount.clone(), dentry };
+        let how = OpenFlags::RDWR | OpenFlags::LARGEFILE;
+        Ok(File::new(self.vfs.regular_ops.clone(), path, how, cred.clone()))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::pipe::PipeEnd;
 const CHUNK: usize = 128 << 10;
 /// Most bytes of one call (`MAX_RW_COUNT`).
 const MAX_RW: usize = 0x7fff_f000;
-/// Signals are looked at by the kernel between calls: one call moves at most this much then.
+/// splice(2) and tee(2) know no RLIMIT_FSIZE.
 const LIMIT: u64 = u64::MAX;
 
 /// A position that is the caller's or the file's own.

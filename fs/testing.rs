@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use arch::fake::FakeMachine;
 use base::cred::CapSet;
+use base::iobuf::NoUserMemory;
 use base::iobuf::{SliceSource, VecSink};
-use base::{Cred, NoUserMemory, Result, UserMemory};
+use base::{Cred, Result, UserMemory};
 use drivers::tty::{NoSignals, PtyRegistry};
 use drivers::{BlockRegistry, CharRegistry, Opener};
 use mm::Memory;
@@ -143,4 +144,15 @@ impl Fixture {
         let p = self.find(name).unwrap();
         String::from_utf8(p.name_from(&self.ctx.root()).0).unwrap()
     }
+}
+
+/// A VFS without devices and with a few megabytes.
+pub(crate) fn vfs() -> Arc<Vfs> {
+    let memory = Memory::new(FakeMachine::new(1024));
+    let devices = Devices {
+        chars: Arc::new(CharRegistry::new()),
+        blocks: Arc::new(BlockRegistry::new()),
+        ptys: PtyRegistry::new(Arc::new(NoSignals)),
+    };
+    Vfs::new(memory, devices)
 }

@@ -242,13 +242,13 @@ impl<'c> Walker<'c> {
             b".." => self.dot_dot().map(|()| None),
             _ => {
                 let d = self.at.dentry.child(comp, self.flags.contains(LookupFlags::CACHED))?;
-                self.into_child(d, follow)
+                self.enter_child(d, follow)
             }
         }
     }
 
     /// `at` becomes the child; links are resolved as for `step`.
-    pub(crate) fn into_child(&mut self, d: Arc<Dentry>, follow: bool) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn enter_child(&mut self, d: Arc<Dentry>, follow: bool) -> Result<Option<Vec<u8>>> {
         let Some(inode) = d.try_inode() else { return err(Errno::ENOENT) };
         if inode.kind == FileType::Symlink && follow {
             let inode = inode.clone();
@@ -345,7 +345,7 @@ impl<'c> Walker<'c> {
             Last::DotDot => self.dot_dot().map(|()| None),
             Last::Name(n) => {
                 let d = self.at.dentry.child(n, self.flags.contains(LookupFlags::CACHED))?;
-                self.into_child(d, follow)
+                self.enter_child(d, follow)
             }
         }
     }

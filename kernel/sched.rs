@@ -189,8 +189,8 @@ impl Sched {
         Self::enqueue(&mut rq, task.clone());
         if let Some(cur) = &rq.current {
             let ran = arch::clock::monotonic().0.saturating_sub(rq.since);
-            let cur_v = cur.sched.vruntime.load(Ordering::Relaxed)
-                + ran * 1024 / cur.sched.weight();
+            let cur_v =
+                cur.sched.vruntime.load(Ordering::Relaxed) + ran * 1024 / cur.sched.weight();
             if v + WAKEUP_GRANULARITY_NS < cur_v {
                 self.need_resched.store(true, Ordering::Relaxed);
             }
@@ -256,11 +256,7 @@ impl Sched {
 
     /// Gives the CPU to whoever should have it; comes back when that is the caller again. The
     /// caller has set its own state: RUNNABLE and queued, SLEEPING, or DEAD.
-    fn switch_away(
-        &self,
-        mut rq: base::lock::SpinGuard<'_, RunQueue>,
-        me: &Arc<Task>,
-    ) {
+    fn switch_away(&self, mut rq: base::lock::SpinGuard<'_, RunQueue>, me: &Arc<Task>) {
         let now = arch::clock::monotonic().0;
         Self::charge(&mut rq, now);
         self.need_resched.store(false, Ordering::Relaxed);

@@ -5,13 +5,10 @@ use std::sync::{Arc, Weak};
 
 use base::time::Instant;
 use base::{Cred, Errno, Rank, Result, SpinLock, WaitQueue, err};
-use drivers::DevNum;
-use fs::dentry::Dentry;
-use fs::memfd::MemfdFs;
 use fs::pidfd::{PidFd, PidTarget};
 use fs::signalfd::SignalSource;
 use fs::timerfd::{Fire, TimerHandle, TimerService};
-use fs::{File, FileType, FsContext, Mount, MountFlags, OpenFlags, Path};
+use fs::{File, FileType, OpenFlags};
 use hashbrown::HashMap;
 
 use crate::Kernel;
@@ -141,7 +138,11 @@ impl PidTarget for Target {
 ///
 /// # Errors
 /// ENFILE.
-pub fn open_pidfd(kernel: &Arc<Kernel>, process: &Arc<Process>, nonblock: bool) -> Result<Arc<File>> {
+pub fn open_pidfd(
+    kernel: &Arc<Kernel>,
+    process: &Arc<Process>,
+    nonblock: bool,
+) -> Result<Arc<File>> {
     let target = Arc::new(Target { process: process.clone(), kernel: Arc::downgrade(kernel) });
     let mut flags = OpenFlags::RDWR;
     flags.set(OpenFlags::NONBLOCK, nonblock);
@@ -158,45 +159,5 @@ pub fn pid_of(file: &File) -> Result<u32> {
     match file.ops_as::<PidFd>() {
         Some(p) => Ok(p.target().pid()),
         None => err(Errno::EBADF),
-    }
-}
-
-/// The file system of memfd_create(2), mounted where no path leads.
-pub struct Memfds {
-    fs: Arc<MemfdFs>,
-    mount: Arc<Mount>,
-}
-
-impl std::fmt::Debug for Memfds {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Memfds")
-    }
-}
-
-impl Memfds {
-    /// One for a kernel.
-    pub fn new(vfs: &Arc<fs::Vfs>) -> Memfds {
-        let fs = MemfdFs::new(&vfs.memory, DevNum::new(0, 14));
-        let mount = vfs.mount_fs(fs.clone(), MountFlags::empty(), b"memfd");
-        Memfds { fs, mount }
-    }
-
-    /// memfd_create(2): an open file.
-    ///
-    /// # Errors
-    /// EINVAL for unknown flags; ENOMEM.
-    pub fn create(
-        &self,
-        who: &dyn drivers::Opener,
-        ctx: &FsContext,
-        cred: &Arc<Cred>,
-        name: &[u8],
-        flags: u32,
-    ) -> Result<Arc<File>> {
-        let inode = self.fs.create(flags, cred.fsuid, cred.fsgid, arch::clock::realtime())?;
-        let name = [b"memfd:", name].concat();
-        let dentry = Dentry::root(self.mount.sb().clone(), inode, &name);
-        let path = Path { mount: self.mount.clone(), dentry };
-        fs::ops::open_path(ctx, cred, who, &path, OpenFlags::RDWR | OpenFlags::LARGEFILE)
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Wish {
     pub(super) goal: u64,
     /// How many at most.
     pub(super) want: u64,
-    /// For whom: its window may be used.
+    /// For whom: its window may be used. 0: for a map, an index or attributes, which may take the last blocks.
     pub(super) ino: u64,
     /// Blocks of window to keep beyond the run.
     pub(super) window: u64,
@@ -80,7 +80,11 @@ impl Txn<'_> {
         let fs = self.fs;
         let geo = &fs.geo;
         let mut all = fs.groups.lock();
-        let reserve = if wish.privileged { 0 } else { fs.reserved_blocks() };
+        let reserve = match (wish.ino, wish.privileged) {
+            (0, _) => 0,
+            (_, true) => fs.map_reserve(),
+            _ => fs.map_reserve() + fs.reserved_blocks(),
+        };
         let want = wish.want.min(all.free_blocks.saturating_sub(reserve)).min(geo.per_group);
         if want == 0 {
             return err(Errno::ENOSPC);

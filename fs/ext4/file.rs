@@ -48,8 +48,7 @@ impl Backing for Core {
             for (i, &frame) in frames.iter().enumerate() {
                 let mut off = 0;
                 while off < PAGE_SIZE {
-                    let lblk =
-                        ((first + i as u64) << (PAGE_SHIFT as u32 - bits)) + (off as u64 >> bits);
+                    let lblk = ((first + i as u64) << (PAGE_SHIFT - bits)) + (off as u64 >> bits);
                     if lblk >= end {
                         zero(PhysAddr(frame.0 + off as u64), PAGE_SIZE - off);
                         break;
@@ -84,7 +83,7 @@ impl Backing for Core {
             return err(Errno::EROFS);
         }
         let bits = self.fs.geo.block_bits;
-        let per = PAGE_SHIFT as u32 - bits;
+        let per = PAGE_SHIFT - bits;
         let start = first << per;
         let mut plan = Plan::default();
         let (end, size, convert) = {
@@ -192,31 +191,42 @@ impl Core {
     /// ENOSPC; EFBIG; EPERM; EROFS; EIO.
     pub(super) fn reserve(&self, offset: u64, len: usize, inside: bool) -> Result<()> {
         let bits = self.fs.geo.block_bits;
-        let Some(mut stop) = offset.checked_add(len as u64) else { return err(Errno::EFBIG) };
+        let Some(end) = offset.checked_add(len as u64) else { return err(Errno::EFBIG) };
+        let (start, mut stop);
         {
             let mut s = self.lock();
             if s.flags & iflag::IMMUTABLE != 0 {
                 return err(Errno::EPERM);
             }
-            if stop > self.fs.max_size(s.has_extents()) {
+            if end > self.fs.max_size(s.has_extents()) {
                 return err(Errno::EFBIG);
             }
             if self.fs.is_read_only() {
                 return err(Errno::EROFS);
             }
-            if inside {
-                stop = stop.min(s.size);
-            } else {
-                s.pending = stop;
+            stop = if inside { end.min(s.size) } else { end };
+            if inside && stop <= offset {
+                return Ok(());
             }
-            let (a, b) = (offset >> bits, stop.div_ceil(1 << bits));
+            // Write-back writes whole pages: all blocks of a page are allocated together.
+            let page = !(PAGE_SIZE as u64 - 1);
+            let limit = stop.max(s.size);
+            stop = stop.next_multiple_of(PAGE_SIZE as u64).min(limit);
+            start = offset & page;
+            let (a, b) = (start >> bits, stop.div_ceil(1 << bits));
             if a >= b || !self.has_holes(&mut s, a, b)? {
+                if !inside {
+                    s.pending = end;
+                }
                 return Ok(());
             }
         }
         let txn = self.fs.begin()?;
         let mut s = self.lock();
-        let r = self.allocate(&txn, &mut s, offset >> bits, stop.div_ceil(1 << bits), true);
+        let r = self.allocate(&txn, &mut s, start >> bits, stop.div_ceil(1 << bits), true);
+        if r.is_ok() && !inside {
+            s.pending = end;
+        }
         self.store(&txn, &s)?;
         r
     }

@@ -166,6 +166,15 @@ pub(super) fn load(geo: &Geometry, dev: &dyn BlockDevice) -> Result<Groups> {
             let gdt = table + if table < geo.groups.div_ceil(per) { 0 } else { geo.reserved_gdt };
             zones.push((s, (s + 1 + gdt).min(geo.blocks)));
         }
+        let in_meta = n % per;
+        if geo.incompat & f::INCOMPAT_META_BG != 0
+            && n / per >= geo.first_meta_bg
+            && (in_meta < 2 || in_meta == per - 1)
+        {
+            // meta_bg: each block of descriptors has two copies, in groups of its own.
+            let s = geo.group_start(n) + u64::from(geo.has_super(n));
+            zones.push((s, s + 1));
+        }
         all.free_blocks += u64::from(g.free_blocks);
         all.free_inodes += u64::from(g.free_inodes);
         all.list.push(g);

@@ -231,7 +231,7 @@ impl Core {
         let fs = self.fs.clone();
         let seed = fs.geo.hash_seed;
         for _ in 0..16 {
-            let (way, hash) = self.dx_way(s, |v| dir_hash(name, v, &seed).0)?;
+            let (way, _) = self.dx_way(s, |v| dir_hash(name, v, &seed).0)?;
             let leaf = way.leaf;
             let (block, d) = self.dir_leaf(s, leaf)?;
             let want = need(name.len());
@@ -249,7 +249,7 @@ impl Core {
                 self.dx_room(txn, s, &way)?;
                 continue;
             }
-            if self.dx_split(txn, s, &way, block, &d, (hash, want))? {
+            if self.dx_split(txn, s, &way, block, &d)? {
                 continue;
             }
             break;
@@ -265,7 +265,6 @@ impl Core {
         way: &Way,
         block: u64,
         d: &[u8],
-        new: (u32, usize),
     ) -> Result<bool> {
         let fs = &self.fs;
         let seed = fs.geo.hash_seed;
@@ -289,7 +288,6 @@ impl Core {
         let Some(parent) = way.nodes.last() else { return self.dx_bad() };
         // A key must grow strictly; a chain of one hash may not be split further.
         if parent.key(parent.idx) >= key || u64::from(key) >= parent.next_key() {
-            let _ = new;
             return Ok(false);
         }
         let (lblk, fresh) = self.dir_grow(txn, s)?;

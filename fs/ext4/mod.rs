@@ -29,6 +29,7 @@ mod txn;
 mod xattr;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 pub use mount::{Ext4, Ext4Type};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
-use base::{Errno, Error, Mutex, PollEvents, Result, Sleep, WaitQueue, err};
+use base::{Errno, Error, Mutex, PollEvents, Rank, Result, Sleep, SpinLock, WaitQueue, err};
 use drivers::{BlockDevice, DevNum};
 
 use super::cache::{Cache, Kind};
@@ -48,7 +48,7 @@ pub struct Ext4 {
     in_use: AtomicBool,
     damage: AtomicU32,
     /// Inodes in memory, or on their way out of it.
-    live: Mutex<hashbrown::HashSet<u64>>,
+    live: SpinLock<hashbrown::HashSet<u64>>,
     gone: WaitQueue,
     name: &'static str,
 }
@@ -144,6 +144,9 @@ impl Ext4 {
         {
             log::warn!("ext4: {why}");
         }
+        if forced.is_none() && !read_only && get16(&sb, 0x3a) & STATE_VALID == 0 {
+            log::warn!("ext4: not cleanly unmounted; e2fsck -y IMAGE is advised");
+        }
         let groups = group::load(&geo, dev.as_ref())?;
         let fs = Arc::new_cyclic(|me| Ext4 {
             me: me.clone(),
@@ -163,7 +166,7 @@ impl Ext4 {
             forced,
             in_use: AtomicBool::new(false),
             damage: AtomicU32::new(0),
-            live: Mutex::new(hashbrown::HashSet::new()),
+            live: SpinLock::new(Rank::Leaf, hashbrown::HashSet::new()),
             gone: WaitQueue::new(),
             name,
         });
@@ -211,6 +214,12 @@ impl Ext4 {
         let sb = self.sb.lock();
         let hi = if self.geo.incompat & f::INCOMPAT_64BIT != 0 { get32(&sb, 0x154) } else { 0 };
         u64::from(get32(&sb, 8)) | u64::from(hi) << 32
+    }
+
+    /// Blocks that data may not have: write-back may have to cut an extent in two, and its other half needs a
+    /// place even on a full disk.
+    pub(super) fn map_reserve(&self) -> u64 {
+        (self.geo.blocks / 50).min(4096)
     }
 
     /// Inode `ino`; `unlinked` accepts one without links (orphans, new unnamed files).
@@ -386,7 +395,7 @@ impl FileSystem for Ext4 {
             block_size: geo.block_size as u32,
             blocks: geo.blocks.saturating_sub(overhead),
             free: g.free_blocks,
-            available: g.free_blocks.saturating_sub(reserved),
+            available: g.free_blocks.saturating_sub(reserved + self.map_reserve()),
             files: geo.inodes,
             files_free: g.free_inodes,
             fsid: id(0) ^ id(8),

@@ -99,7 +99,8 @@ pub fn chown(cred: &Cred, path: &Path, uid: Option<u32>, gid: Option<u32>) -> Re
         let owner = cred.fsuid == a.uid;
         let uid_ok = uid.is_none_or(|u| owner && u == a.uid);
         let gid_ok = gid.is_none_or(|g| owner && (g == a.gid || cred.in_group(g)));
-        if !(uid_ok && gid_ok) && !cred.capable(Cap::Chown) {
+        let free = uid_ok && gid_ok;
+        if !free && !cred.capable(Cap::Chown) {
             return err(Errno::EPERM);
         }
         let mut perm = None;

@@ -183,7 +183,6 @@ pub fn link(
             inode.vfs.linkable.store(true, Ordering::Release);
         }
         r?;
-        old.dentry.linked_again();
         inode.vfs.notify(event::ATTRIB, 0, None);
         Ok(inode.clone())
     })?;

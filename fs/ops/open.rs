@@ -127,7 +127,7 @@ fn create_or_find(
         if excl {
             return err(Errno::EEXIST);
         }
-        match walk.into_child(found, follow)? {
+        match walk.enter_child(found, follow)? {
             None => return Ok((walk.at().clone(), false)),
             Some(link) => text = Cow::Owned(link),
         }

@@ -149,7 +149,7 @@ impl FileOps for PageMap {
 
     fn read(&self, _file: &File, offset: u64, sink: &mut dyn Sink) -> Result<usize> {
         const PRESENT: u64 = 1 << 63;
-        if offset % 8 != 0 || sink.remaining() % 8 != 0 {
+        if !offset.is_multiple_of(8) || !sink.remaining().is_multiple_of(8) {
             return err(Errno::EINVAL);
         }
         let Some(mm) = self.fs.source().mm(self.at.pid) else { return Ok(0) };

@@ -26,6 +26,8 @@ pub mod source;
 mod status;
 mod sysctl;
 mod sysctl_table;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Weak};
 

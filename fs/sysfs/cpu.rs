@@ -101,7 +101,7 @@ fn meminfo(source: &Arc<dyn SysSource>) -> String {
     ];
     let mut out = String::new();
     for (name, pages) in rows {
-        let _ = writeln!(out, "Node 0 {:<15}{:8} kB", format!("{name}:"), pages * 4);
+        let _ = writeln!(out, "Node 0 {:<16}{:8} kB", format!("{name}:"), pages * 4);
     }
     for name in ["HugePages_Total", "HugePages_Free", "HugePages_Surp"] {
         let _ = writeln!(out, "Node 0 {name}: {:5}", 0);

@@ -15,6 +15,8 @@ mod chars;
 mod cpu;
 mod net;
 mod node;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::sync::{Arc, Weak};

@@ -192,6 +192,10 @@ impl WaitQueue {
 
     /// How many are registered.
     pub fn waiters(&self) -> usize {
+        // What the caller stored before (a lock it released, a condition it made true) must be
+        // visible before the count is read: else a waiter that registers and looks at the
+        // condition in between is missed, for a processor may do a load before an older store.
+        core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
         self.len.load(core::sync::atomic::Ordering::SeqCst)
     }
 

@@ -98,7 +98,8 @@ impl Image {
             return Err(bad());
         }
         let ctx = ElfCtx::new(Container::Big, Endian::Little);
-        let headers = ProgramHeader::parse(&table, 0, usize::from(h.e_phnum), ctx).map_err(|_| bad())?;
+        let headers =
+            ProgramHeader::parse(&table, 0, usize::from(h.e_phnum), ctx).map_err(|_| bad())?;
         let mut image = Image {
             entry: h.e_entry,
             position_independent: h.e_type == ET_DYN,
@@ -116,7 +117,9 @@ impl Image {
                         return Err(bad());
                     }
                     let mut name = vec![0; ph.p_filesz as usize];
-                    if read_full(&p.file, ph.p_offset, &mut name)? != name.len() || name.pop() != Some(0) {
+                    if read_full(&p.file, ph.p_offset, &mut name)? != name.len()
+                        || name.pop() != Some(0)
+                    {
                         return Err(bad());
                     }
                     image.interp = Some(name);
@@ -230,7 +233,13 @@ impl Image {
     }
 
     /// The part of a segment that is not in the file: zeros to the end of the page, then fresh pages.
-    fn map_bss(&self, mm: &Arc<AddressSpace>, l: &ProgramHeader, start: u64, prot: Prot) -> Result<()> {
+    fn map_bss(
+        &self,
+        mm: &Arc<AddressSpace>,
+        l: &ProgramHeader,
+        start: u64,
+        prot: Prot,
+    ) -> Result<()> {
         if l.p_memsz == l.p_filesz {
             return Ok(());
         }

@@ -44,9 +44,9 @@ pub fn read_strings(mm: &AddressSpace, mut at: UserAddr, budget: &mut usize) -> 
         if p == 0 {
             return Ok(out);
         }
-        let s = mm.read_cstr(UserAddr(p), MAX_ARG_STRLEN).map_err(|e| {
-            if e == Errno::ENAMETOOLONG { Errno::E2BIG.into() } else { e }
-        })?;
+        let s = mm
+            .read_cstr(UserAddr(p), MAX_ARG_STRLEN)
+            .map_err(|e| if e == Errno::ENAMETOOLONG { Errno::E2BIG.into() } else { e })?;
         let cost = s.len() + 1 + 8;
         *budget = budget.checked_sub(cost).ok_or(Errno::E2BIG)?;
         out.push(s);
@@ -85,7 +85,8 @@ fn open_program(cx: &Ctx<'_>, base: Option<&Path>, name: &[u8], nofollow: bool) 
     if path.inode().kind == FileType::Symlink {
         return err(Errno::ELOOP);
     }
-    if path.inode().kind != FileType::Regular || path.mount.flags().contains(fs::MountFlags::NOEXEC) {
+    if path.inode().kind != FileType::Regular || path.mount.flags().contains(fs::MountFlags::NOEXEC)
+    {
         return err(Errno::EACCES);
     }
     fs::ops::access(&cred, &path, 1, true)?;
@@ -167,9 +168,8 @@ pub fn execve(
     let interp = match &main.interp {
         Some(name) => {
             let p = open_program(cx, None, name, false)?;
-            let image = elf::Image::parse(&p).map_err(|e| {
-                if e == Errno::ENOEXEC { Errno::ELIBBAD.into() } else { e }
-            })?;
+            let image = elf::Image::parse(&p)
+                .map_err(|e| if e == Errno::ENOEXEC { Errno::ELIBBAD.into() } else { e })?;
             if image.interp.is_some() {
                 return err(Errno::ELIBBAD);
             }
@@ -182,7 +182,8 @@ pub fn execve(
     end_other_threads(cx)?;
     // The point of no return.
     let comm = exec_name.rsplit(|b| *b == b'/').next().unwrap_or(&exec_name).to_vec();
-    let loaded = replace_image(cx, &program, &main, interp.as_ref(), &argv, &envp, &first_name, &cred);
+    let loaded =
+        replace_image(cx, &program, &main, interp.as_ref(), &argv, &envp, &first_name, &cred);
     match loaded {
         Ok(()) => {
             finish(cx, &comm, cred);
@@ -249,7 +250,9 @@ fn end_other_threads(cx: &Ctx<'_>) -> Result<()> {
         t.wake(PollEvents::empty());
     }
     drop(others);
-    let waited = p.exit_event.wait_until(Sleep::Killable, None, || (p.lock().threads.len() == 1).then_some(()));
+    let waited = p
+        .exit_event
+        .wait_until(Sleep::Killable, None, || (p.lock().threads.len() == 1).then_some(()));
     p.lock().exec_leader = None;
     waited.map_err(|_| base::Error::new(Errno::EAGAIN))?;
     if cx.task.tid() != p.pid {

@@ -65,7 +65,11 @@ pub fn load(
     let top = mm.pick_stack_top();
     // An executable with an interpreter lies low, as Linux puts it; the interpreter itself, or a static
     // PIE, where mmap puts things.
-    let at = if main.position_independent && interp.is_some() { mm.pick_pie_base() } else { UserAddr::NULL };
+    let at = if main.position_independent && interp.is_some() {
+        mm.pick_pie_base()
+    } else {
+        UserAddr::NULL
+    };
     let placed = main.map(mm, &program.file, at)?;
     let (entry, interp_base) = match interp {
         Some((p, image)) => {

@@ -1,5 +1,7 @@
 //! Taking signals, on the way to user mode.
 
+use std::sync::atomic::Ordering;
+
 use base::{Errno, Sleep, trace};
 
 use super::frame;
@@ -72,7 +74,7 @@ pub fn deliver(cx: &mut Ctx) -> Outcome {
                     continue;
                 }
                 DefaultAction::Terminate | DefaultAction::Core => {
-                    if task.pid() == 1 && info.code <= 0 {
+                    if task.process.unkillable.load(Ordering::Relaxed) && info.code <= 0 {
                         continue; // only the kernel can end init by a signal
                     }
                     exit::exit_group(&task, signo as i32);

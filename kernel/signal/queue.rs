@@ -314,7 +314,8 @@ impl Actions {
     pub fn ignores(&self, signo: u32) -> bool {
         let h = self.get(signo).handler;
         h == sa::IGN
-            || (h == sa::DFL && super::set::default_action(signo) == super::set::DefaultAction::Ignore)
+            || (h == sa::DFL
+                && super::set::default_action(signo) == super::set::DefaultAction::Ignore)
     }
     /// CLONE_CLEAR_SIGHAND: handlers become default.
     pub fn clear_handlers(&mut self) {
@@ -330,7 +331,13 @@ mod tests {
     fn ordinary_signals_are_kept_once_and_real_time_ones_in_order() {
         let mut p = Pending::default();
         for v in 0..3 {
-            p.push(SigInfo { fields: Fields::Queue { pid: 1, uid: 0, value: v }, ..SigInfo::kernel(40) }, true);
+            p.push(
+                SigInfo {
+                    fields: Fields::Queue { pid: 1, uid: 0, value: v },
+                    ..SigInfo::kernel(40)
+                },
+                true,
+            );
             p.push(SigInfo::kernel(nr::USR1), true);
         }
         assert_eq!(p.len(), 4);

@@ -4,6 +4,7 @@
 //! it. SIGCONT and the stop signals cancel each other when they are sent, whatever is blocked.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base::{Cap, Cred, Errno, PollEvents, Result, Wake, err, trace};
 
@@ -93,10 +94,13 @@ fn is_ignored(p: &Process, t: &Task, signo: u32) -> bool {
     let actions = p.sig_actions();
     let ignored = actions.lock().ignores(signo);
     // init is spared what it does not handle, except from its own faults.
-    ignored || (p.pid == 1 && signo != nr::KILL && {
-        let a = actions.lock().get(signo);
-        a.handler == sa::DFL && !matches!(default_action(signo), DefaultAction::Continue)
-    }) || (p.pid == 1 && signo == nr::KILL)
+    let init = p.unkillable.load(Ordering::Relaxed);
+    ignored
+        || init
+            && (signo == nr::KILL || {
+                let a = actions.lock().get(signo);
+                a.handler == sa::DFL && default_action(signo) != DefaultAction::Continue
+            })
 }
 
 fn room(kernel: &Kernel, p: &Process, info: &SigInfo) -> bool {
@@ -114,7 +118,14 @@ impl Kernel {
     /// EAGAIN if a real-time signal's queue is full.
     pub fn signal_process(&self, p: &Arc<Process>, info: SigInfo) -> Result<()> {
         let signo = info.signo;
-        trace!(Signal, SignalSent { from: crate::sched::current().map_or(0, |t| t.tid()), to: p.pid, signo: signo });
+        trace!(
+            Signal,
+            SignalSent {
+                from: crate::sched::current().map_or(0, |t| t.tid()),
+                to: p.pid,
+                signo: signo
+            }
+        );
         prepare(self, p, signo);
         let Some(main) = p.any_thread() else { return Ok(()) };
         if is_ignored(p, &main, signo) {
@@ -148,7 +159,14 @@ impl Kernel {
     pub fn signal_task(&self, t: &Arc<Task>, info: SigInfo) -> Result<()> {
         let signo = info.signo;
         let p = &t.process;
-        trace!(Signal, SignalSent { from: crate::sched::current().map_or(0, |t| t.tid()), to: t.tid(), signo: signo });
+        trace!(
+            Signal,
+            SignalSent {
+                from: crate::sched::current().map_or(0, |t| t.tid()),
+                to: t.tid(),
+                signo: signo
+            }
+        );
         prepare(self, p, signo);
         if is_ignored(p, t, signo) {
             return Ok(());
@@ -188,10 +206,7 @@ impl Kernel {
     pub fn notify_parent(&self, p: &Arc<Process>, why: i32, status: i32) {
         let (parent, uid) = {
             let tree = self.tree.lock();
-            let parent = tree
-                .node(p.pid)
-                .and_then(|n| tree.process(n.parent))
-                .cloned();
+            let parent = tree.node(p.pid).and_then(|n| tree.process(n.parent)).cloned();
             (parent, p.any_thread().map_or(0, |t| t.cred().uid))
         };
         let Some(parent) = parent else { return };

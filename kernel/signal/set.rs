@@ -41,9 +41,9 @@ pub mod nr {
 /// The name without SIG, or RT with its offset.
 pub fn name(signo: u32) -> String {
     const NAMES: [&str; 32] = [
-        "0", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
-        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
-        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+        "0", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV",
+        "USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU",
+        "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
     ];
     match NAMES.get(signo as usize) {
         Some(n) => format!("SIG{n}"),
@@ -135,8 +135,16 @@ pub fn default_action(signo: u32) -> DefaultAction {
         nr::CHLD | nr::URG | nr::WINCH => DefaultAction::Ignore,
         nr::CONT => DefaultAction::Continue,
         nr::STOP | nr::TSTP | nr::TTIN | nr::TTOU => DefaultAction::Stop,
-        nr::QUIT | nr::ILL | nr::TRAP | nr::ABRT | nr::BUS | nr::FPE | nr::SEGV | nr::XCPU
-        | nr::XFSZ | nr::SYS => DefaultAction::Core,
+        nr::QUIT
+        | nr::ILL
+        | nr::TRAP
+        | nr::ABRT
+        | nr::BUS
+        | nr::FPE
+        | nr::SEGV
+        | nr::XCPU
+        | nr::XFSZ
+        | nr::SYS => DefaultAction::Core,
         _ => DefaultAction::Terminate,
     }
 }

@@ -28,14 +28,8 @@ pub fn install(cx: &Ctx<'_>, file: Arc<File>, cloexec: bool) -> SysResult {
 fn open_at(cx: &Ctx<'_>, dir: Fd, path: Str, how: &OpenHow) -> SysResult {
     let name = cx.path(path)?;
     let base = base_of(cx, dir, &name)?;
-    let file = fs::ops::open(
-        &cx.task.fs(),
-        &cx.cred(),
-        &TaskCaller::new(cx),
-        base.as_ref(),
-        &name,
-        how,
-    )?;
+    let file =
+        fs::ops::open(&cx.task.fs(), &cx.cred(), &TaskCaller::new(cx), base.as_ref(), &name, how)?;
     install(cx, file, how.flags.contains(OpenFlags::CLOEXEC))
 }
 
@@ -357,8 +351,11 @@ pub fn fcntl(cx: &mut Ctx<'_>, fd: Fd, cmd: u32, arg: u64) -> SysResult {
         }
         3 => Ok((file.flags() | OpenFlags::LARGEFILE).bits().into()),
         4 => {
-            let settable = OpenFlags::APPEND | OpenFlags::NONBLOCK | OpenFlags::ASYNC
-                | OpenFlags::DIRECT | OpenFlags::NOATIME;
+            let settable = OpenFlags::APPEND
+                | OpenFlags::NONBLOCK
+                | OpenFlags::ASYNC
+                | OpenFlags::DIRECT
+                | OpenFlags::NOATIME;
             let wanted = OpenFlags::from_bits_retain(arg as u32) & settable;
             let new = file.flags() - settable | wanted;
             if wanted.contains(OpenFlags::NOATIME) && !file.flags().contains(OpenFlags::NOATIME) {
@@ -461,7 +458,11 @@ pub fn sync_file_range(cx: &mut Ctx<'_>, fd: Fd, at: i64, len: i64, flags: u32) 
     match f.path.inode().ops.page_cache() {
         Some(pages) => {
             let first = at as u64 / base::PAGE_SIZE as u64;
-            let last = if len == 0 { u64::MAX } else { (at as u64 + len as u64 - 1) / base::PAGE_SIZE as u64 };
+            let last = if len == 0 {
+                u64::MAX
+            } else {
+                (at as u64 + len as u64 - 1) / base::PAGE_SIZE as u64
+            };
             pages.sync_range(first, last)?;
             Ok(0)
         }
@@ -562,9 +563,10 @@ pub fn getdents64(cx: &mut Ctx<'_>, fd: Fd, buf: UserAddr, count: usize) -> SysR
 /// EINVAL, EFAULT, EMFILE, ENOMEM.
 pub fn memfd_create(cx: &mut Ctx<'_>, name: Str, flags: u32) -> SysResult {
     const CLOEXEC: u32 = 1;
-    let name = cx.mm.read_cstr(name.0, 250).map_err(|e| {
-        if e == Errno::ENAMETOOLONG { Errno::EINVAL.into() } else { e }
-    })?;
-    let file = cx.kernel.memfds.create(&TaskCaller::new(cx), &cx.task.fs(), &cx.cred(), &name, flags)?;
+    let name = cx
+        .mm
+        .read_cstr(name.0, 250)
+        .map_err(|e| if e == Errno::ENAMETOOLONG { Errno::EINVAL.into() } else { e })?;
+    let file = cx.kernel.memfds.create(&name, flags, &cx.cred())?;
     install(cx, file, flags & CLOEXEC != 0)
 }

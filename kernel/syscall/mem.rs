@@ -61,8 +61,17 @@ pub fn mmap(
         return err(Errno::EINVAL);
     }
     if kind == SHARED_VALIDATE {
-        let known = SHARED_VALIDATE | FIXED | ANONYMOUS | MAP_32BIT | GROWSDOWN | LOCKED | NORESERVE
-            | POPULATE | HUGETLB | FIXED_NOREPLACE | IGNORED;
+        let known = SHARED_VALIDATE
+            | FIXED
+            | ANONYMOUS
+            | MAP_32BIT
+            | GROWSDOWN
+            | LOCKED
+            | NORESERVE
+            | POPULATE
+            | HUGETLB
+            | FIXED_NOREPLACE
+            | IGNORED;
         if flags & (!known | SYNC) != 0 {
             return err(Errno::EOPNOTSUPP);
         }
@@ -82,12 +91,8 @@ pub fn mmap(
     f.set(MapFlags::POPULATE, flags & (POPULATE | LOCKED) != 0);
     f.set(MapFlags::LOCKED, flags & LOCKED != 0);
     f.set(MapFlags::LOW, flags & MAP_32BIT != 0);
-    let mut request = MapRequest {
-        addr,
-        flags: f,
-        max_prot: Prot::all(),
-        ..MapRequest::anonymous(len, prot)
-    };
+    let mut request =
+        MapRequest { addr, flags: f, max_prot: Prot::all(), ..MapRequest::anonymous(len, prot) };
     if flags & ANONYMOUS == 0 {
         let file = cx.file(fd)?;
         let open = file.flags();
@@ -157,7 +162,14 @@ pub fn brk(cx: &mut Ctx<'_>, addr: UserAddr) -> SysResult {
 ///
 /// # Errors
 /// EINVAL, EFAULT, ENOMEM, EAGAIN.
-pub fn mremap(cx: &mut Ctx<'_>, addr: UserAddr, old: u64, new: u64, flags: u32, to: UserAddr) -> SysResult {
+pub fn mremap(
+    cx: &mut Ctx<'_>,
+    addr: UserAddr,
+    old: u64,
+    new: u64,
+    flags: u32,
+    to: UserAddr,
+) -> SysResult {
     let f = RemapFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
     if !addr.is_page_aligned() || new == 0 {
         return err(Errno::EINVAL);

@@ -162,7 +162,9 @@ pub fn getrandom(cx: &mut Ctx<'_>, buf: UserAddr, count: usize, flags: u32) -> S
     const NONBLOCK: u32 = 1;
     const RANDOM: u32 = 2;
     const INSECURE: u32 = 4;
-    if flags & !(NONBLOCK | RANDOM | INSECURE) != 0 || flags & (RANDOM | INSECURE) == RANDOM | INSECURE {
+    if flags & !(NONBLOCK | RANDOM | INSECURE) != 0
+        || flags & (RANDOM | INSECURE) == RANDOM | INSECURE
+    {
         return err(Errno::EINVAL);
     }
     let count = count.min(0x1ff_ffff);

@@ -32,13 +32,15 @@ pub fn base_of(cx: &Ctx<'_>, dir: Fd, name: &[u8]) -> Result<Option<Path>> {
 /// with a final link by default.
 fn look(cx: &Ctx<'_>, dir: Fd, path: Str, flags: u32, follow: bool) -> Result<Path> {
     // A null pointer with AT_EMPTY_PATH means an empty name, as since Linux 6.11.
-    let name = if path.0.is_null() && flags & AT_EMPTY_PATH != 0 { Vec::new() } else { cx.path(path)? };
+    let name =
+        if path.0.is_null() && flags & AT_EMPTY_PATH != 0 { Vec::new() } else { cx.path(path)? };
     look_name(cx, dir, &name, flags, follow)
 }
 
 fn look_name(cx: &Ctx<'_>, dir: Fd, name: &[u8], flags: u32, follow: bool) -> Result<Path> {
     let mut f = LookupFlags::empty();
-    let follow = if follow { flags & AT_SYMLINK_NOFOLLOW == 0 } else { flags & AT_SYMLINK_FOLLOW != 0 };
+    let follow =
+        if follow { flags & AT_SYMLINK_NOFOLLOW == 0 } else { flags & AT_SYMLINK_FOLLOW != 0 };
     f.set(LookupFlags::FOLLOW, follow);
     f.set(LookupFlags::EMPTY, flags & AT_EMPTY_PATH != 0);
     if name.is_empty() && flags & AT_EMPTY_PATH != 0 {
@@ -123,7 +125,14 @@ pub fn newfstatat(cx: &mut Ctx<'_>, dir: Fd, path: Str, buf: UserAddr, flags: u3
 ///
 /// # Errors
 /// stat(2), EINVAL.
-pub fn statx(cx: &mut Ctx<'_>, dir: Fd, path: Str, flags: u32, mask: u32, buf: UserAddr) -> SysResult {
+pub fn statx(
+    cx: &mut Ctx<'_>,
+    dir: Fd,
+    path: Str,
+    flags: u32,
+    mask: u32,
+    buf: UserAddr,
+) -> SysResult {
     const BASIC: u32 = 0x7ff;
     const BTIME: u32 = 0x800;
     const MNT_ID: u32 = 0x1000;
@@ -367,9 +376,18 @@ pub fn renameat(cx: &mut Ctx<'_>, odir: Fd, old: Str, ndir: Fd, new: Str) -> Sys
 ///
 /// # Errors
 /// rename(2).
-pub fn renameat2(cx: &mut Ctx<'_>, odir: Fd, old: Str, ndir: Fd, new: Str, flags: u32) -> SysResult {
+pub fn renameat2(
+    cx: &mut Ctx<'_>,
+    odir: Fd,
+    old: Str,
+    ndir: Fd,
+    new: Str,
+    flags: u32,
+) -> SysResult {
     let f = RenameFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
-    if f.contains(RenameFlags::EXCHANGE) && f.intersects(RenameFlags::NOREPLACE | RenameFlags::WHITEOUT) {
+    if f.contains(RenameFlags::EXCHANGE)
+        && f.intersects(RenameFlags::NOREPLACE | RenameFlags::WHITEOUT)
+    {
         return err(Errno::EINVAL);
     }
     let (old, new) = (cx.path(old)?, cx.path(new)?);
@@ -713,9 +731,10 @@ pub fn pivot_root(cx: &mut Ctx<'_>, new: Str, old: Str) -> SysResult {
 const XATTR_MAX: usize = 65536;
 
 fn xattr_name(cx: &Ctx<'_>, name: Str) -> Result<Vec<u8>> {
-    let n = cx.mm.read_cstr(name.0, 256).map_err(|e| {
-        if e == Errno::ENAMETOOLONG { Errno::ERANGE.into() } else { e }
-    })?;
+    let n = cx
+        .mm
+        .read_cstr(name.0, 256)
+        .map_err(|e| if e == Errno::ENAMETOOLONG { Errno::ERANGE.into() } else { e })?;
     if n.is_empty() { err(Errno::ERANGE) } else { Ok(n) }
 }
 
@@ -797,7 +816,14 @@ xattrs! {
 ///
 /// # Errors
 /// setxattr(2).
-pub fn fsetxattr(cx: &mut Ctx<'_>, fd: Fd, name: Str, value: UserAddr, size: usize, flags: u32) -> SysResult {
+pub fn fsetxattr(
+    cx: &mut Ctx<'_>,
+    fd: Fd,
+    name: Str,
+    value: UserAddr,
+    size: usize,
+    flags: u32,
+) -> SysResult {
     let f = cx.file(fd)?;
     set_x(cx, &f.path, name, value, size, flags)
 }

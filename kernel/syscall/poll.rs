@@ -168,8 +168,7 @@ fn do_select(
     let mut s = [read(sets[0])?, read(sets[1])?, read(sets[2])?];
     let [a, b, c] = &mut s;
     let lookup = |fd: usize| files.get_io(fd as i32).ok();
-    let ready =
-        fs::poll::select_files(n, [a.as_mut(), b.as_mut(), c.as_mut()], &lookup, deadline)?;
+    let ready = fs::poll::select_files(n, [a.as_mut(), b.as_mut(), c.as_mut()], &lookup, deadline)?;
     for (at, set) in sets.iter().zip(&s) {
         if let Some(set) = set {
             let mut raw = set.to_bytes();
@@ -301,7 +300,13 @@ pub fn epoll_ctl(cx: &mut Ctx<'_>, epfd: Fd, op: u32, fd: Fd, event: UserAddr) -
     Ok(0)
 }
 
-fn do_epoll(cx: &Ctx<'_>, epfd: Fd, events: UserAddr, max: i32, deadline: Option<Instant>) -> Result<usize> {
+fn do_epoll(
+    cx: &Ctx<'_>,
+    epfd: Fd,
+    events: UserAddr,
+    max: i32,
+    deadline: Option<Instant>,
+) -> Result<usize> {
     if max <= 0 || max > i32::MAX / EpollEvent::SIZE as i32 {
         return err(Errno::EINVAL);
     }
@@ -319,7 +324,13 @@ fn do_epoll(cx: &Ctx<'_>, epfd: Fd, events: UserAddr, max: i32, deadline: Option
 ///
 /// # Errors
 /// EBADF, EFAULT, EINTR, EINVAL.
-pub fn epoll_wait(cx: &mut Ctx<'_>, epfd: Fd, events: UserAddr, max: i32, timeout: i32) -> SysResult {
+pub fn epoll_wait(
+    cx: &mut Ctx<'_>,
+    epfd: Fd,
+    events: UserAddr,
+    max: i32,
+    timeout: i32,
+) -> SysResult {
     Ok(do_epoll(cx, epfd, events, max, deadline_ms(timeout))? as i64)
 }
 
@@ -403,7 +414,13 @@ fn put_spec(cx: &Ctx<'_>, at: UserAddr, s: &TimerSpec) -> Result<()> {
 ///
 /// # Errors
 /// EBADF, EFAULT, EINVAL, ECANCELED.
-pub fn timerfd_settime(cx: &mut Ctx<'_>, fd: Fd, flags: u32, new: UserAddr, old: UserAddr) -> SysResult {
+pub fn timerfd_settime(
+    cx: &mut Ctx<'_>,
+    fd: Fd,
+    flags: u32,
+    new: UserAddr,
+    old: UserAddr,
+) -> SysResult {
     let interval = read_timespec(cx, new)?;
     let value = read_timespec(cx, new.add(16)?)?;
     let ns = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);

@@ -201,8 +201,18 @@ fn usage_of(n: &News) -> [i64; 18] {
 ///
 /// # Errors
 /// ECHILD, EINTR, EINVAL, EFAULT.
-pub fn wait4(cx: &mut Ctx<'_>, pid: i32, status: UserAddr, options: u32, usage: UserAddr) -> SysResult {
-    let known = option::NOHANG | option::UNTRACED | option::CONTINUED | option::NOTHREAD | option::ALL
+pub fn wait4(
+    cx: &mut Ctx<'_>,
+    pid: i32,
+    status: UserAddr,
+    options: u32,
+    usage: UserAddr,
+) -> SysResult {
+    let known = option::NOHANG
+        | option::UNTRACED
+        | option::CONTINUED
+        | option::NOTHREAD
+        | option::ALL
         | option::CLONE;
     if options & !known != 0 {
         return err(Errno::EINVAL);
@@ -236,8 +246,14 @@ pub fn waitid(
     options: u32,
     usage: UserAddr,
 ) -> SysResult {
-    let known = option::NOHANG | option::NOWAIT | option::STOPPED | option::EXITED | option::CONTINUED
-        | option::NOTHREAD | option::ALL | option::CLONE;
+    let known = option::NOHANG
+        | option::NOWAIT
+        | option::STOPPED
+        | option::EXITED
+        | option::CONTINUED
+        | option::NOTHREAD
+        | option::ALL
+        | option::CLONE;
     let wanted = option::STOPPED | option::EXITED | option::CONTINUED;
     if options & !known != 0 || options & wanted == 0 {
         return err(Errno::EINVAL);
@@ -347,7 +363,9 @@ pub fn unshare(cx: &mut Ctx<'_>, flags: u64) -> SysResult {
     if flags & !known != 0 {
         return err(Errno::EINVAL);
     }
-    if flags & (flag::THREAD | flag::SIGHAND | flag::VM) != 0 && cx.task.process.lock().threads.len() > 1 {
+    if flags & (flag::THREAD | flag::SIGHAND | flag::VM) != 0
+        && cx.task.process.lock().threads.len() > 1
+    {
         return err(Errno::EINVAL);
     }
     if flags & flag::FS != 0 {
@@ -375,7 +393,8 @@ pub fn getrusage(cx: &mut Ctx<'_>, who: i32, at: UserAddr) -> SysResult {
         0 => {
             let (ut, st) = p.times();
             let threads = cx.task.threads();
-            let sum = |f: &dyn Fn(&crate::task::Task) -> u64| threads.iter().map(|t| f(t)).sum::<u64>();
+            let sum =
+                |f: &dyn Fn(&crate::task::Task) -> u64| threads.iter().map(|t| f(t)).sum::<u64>();
             (
                 ut,
                 st,
@@ -389,7 +408,14 @@ pub fn getrusage(cx: &mut Ctx<'_>, who: i32, at: UserAddr) -> SysResult {
             let t = &cx.task;
             let rss = cx.mm.usage().peak_rss;
             let s = &t.sched;
-            (get(&t.utime_ns), t.stime_ns(), rss, get(&t.minflt), get(&s.voluntary), get(&s.involuntary))
+            (
+                get(&t.utime_ns),
+                t.stime_ns(),
+                rss,
+                get(&t.minflt),
+                get(&s.voluntary),
+                get(&s.involuntary),
+            )
         }
         -1 => (
             get(&past.children_utime_ns),
@@ -434,7 +460,13 @@ pub fn setrlimit(cx: &mut Ctx<'_>, which: u32, at: UserAddr) -> SysResult {
 ///
 /// # Errors
 /// EINVAL, EPERM, ESRCH, EFAULT.
-pub fn prlimit64(cx: &mut Ctx<'_>, pid: i32, which: u32, new: UserAddr, old: UserAddr) -> SysResult {
+pub fn prlimit64(
+    cx: &mut Ctx<'_>,
+    pid: i32,
+    which: u32,
+    new: UserAddr,
+    old: UserAddr,
+) -> SysResult {
     if which as usize >= RESOURCES {
         return err(Errno::EINVAL);
     }

@@ -24,7 +24,13 @@ fn read_set(cx: &Ctx<'_>, at: UserAddr, size: usize) -> Result<SigSet> {
 ///
 /// # Errors
 /// EINVAL for SIGKILL, SIGSTOP and bad numbers; EFAULT.
-pub fn rt_sigaction(cx: &mut Ctx<'_>, sig: Signo, act: UserAddr, old: UserAddr, size: usize) -> SysResult {
+pub fn rt_sigaction(
+    cx: &mut Ctx<'_>,
+    sig: Signo,
+    act: UserAddr,
+    old: UserAddr,
+    size: usize,
+) -> SysResult {
     let signo = sig.0;
     if size != SET_SIZE || !(1..=nr::MAX).contains(&signo) {
         return err(Errno::EINVAL);
@@ -63,7 +69,13 @@ pub fn rt_sigaction(cx: &mut Ctx<'_>, sig: Signo, act: UserAddr, old: UserAddr, 
 ///
 /// # Errors
 /// EINVAL, EFAULT.
-pub fn rt_sigprocmask(cx: &mut Ctx<'_>, how: u32, set: UserAddr, old: UserAddr, size: usize) -> SysResult {
+pub fn rt_sigprocmask(
+    cx: &mut Ctx<'_>,
+    how: u32,
+    set: UserAddr,
+    old: UserAddr,
+    size: usize,
+) -> SysResult {
     if size != SET_SIZE {
         return err(Errno::EINVAL);
     }
@@ -247,7 +259,10 @@ pub fn kill(cx: &mut Ctx<'_>, pid: i32, sig: Signo) -> SysResult {
             i32::MIN => return err(Errno::ESRCH),
             -1 => {
                 let me = cx.task.pid();
-                tree.nodes().map(|n| n.process.clone()).filter(|p| p.pid > 1 && p.pid != me).collect()
+                tree.nodes()
+                    .map(|n| n.process.clone())
+                    .filter(|p| p.pid > 1 && p.pid != me)
+                    .collect()
             }
             0 => tree.group(tree.node(cx.task.pid()).map_or(0, |n| n.pgrp)),
             p if p < 0 => tree.group(-p as u32),
@@ -264,9 +279,8 @@ pub fn kill(cx: &mut Ctx<'_>, pid: i32, sig: Signo) -> SysResult {
     let mut sent = false;
     let mut last = Ok(());
     for p in &targets {
-        let r = may_signal(&cred, &cx.task, p, signo).and_then(|()| {
-            if signo == 0 { Ok(()) } else { cx.kernel.signal_process(p, info) }
-        });
+        let r = may_signal(&cred, &cx.task, p, signo)
+            .and_then(|()| if signo == 0 { Ok(()) } else { cx.kernel.signal_process(p, info) });
         match r {
             Ok(()) => sent = true,
             Err(e) => last = Err(e),
@@ -338,7 +352,13 @@ pub fn rt_sigqueueinfo(cx: &mut Ctx<'_>, pid: i32, sig: Signo, info: UserAddr) -
 ///
 /// # Errors
 /// EAGAIN, EINVAL, EPERM, ESRCH, EFAULT.
-pub fn rt_tgsigqueueinfo(cx: &mut Ctx<'_>, tgid: i32, tid: i32, sig: Signo, info: UserAddr) -> SysResult {
+pub fn rt_tgsigqueueinfo(
+    cx: &mut Ctx<'_>,
+    tgid: i32,
+    tid: i32,
+    sig: Signo,
+    info: UserAddr,
+) -> SysResult {
     let i = queued_info(cx, sig, info, tid as u32 == cx.task.tid())?;
     to_thread(cx, Some(tgid), tid, i)
 }
@@ -365,7 +385,13 @@ pub fn pidfd_open(cx: &mut Ctx<'_>, pid: i32, flags: u32) -> SysResult {
 ///
 /// # Errors
 /// EBADF, EINVAL, EPERM, ESRCH, EFAULT.
-pub fn pidfd_send_signal(cx: &mut Ctx<'_>, fd: Fd, sig: Signo, info: UserAddr, flags: u32) -> SysResult {
+pub fn pidfd_send_signal(
+    cx: &mut Ctx<'_>,
+    fd: Fd,
+    sig: Signo,
+    info: UserAddr,
+    flags: u32,
+) -> SysResult {
     if flags != 0 {
         return err(Errno::EINVAL);
     }

@@ -79,7 +79,11 @@ macro_rules! syscalls {
 fn unknown(cx: &Ctx<'_>, nr: u64) -> SysResult {
     if cx.kernel.log_unknown_once(nr) {
         let name = find(nr).map_or("unknown", |e| e.name);
-        log::info!("{} ({}): system call {nr} ({name}) is not there", cx.task.comm_text(), cx.task.tid());
+        log::info!(
+            "{} ({}): system call {nr} ({name}) is not there",
+            cx.task.comm_text(),
+            cx.task.tid()
+        );
     }
     err(Errno::ENOSYS)
 }

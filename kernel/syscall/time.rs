@@ -288,7 +288,9 @@ pub fn restart_syscall(cx: &mut Ctx<'_>) -> SysResult {
         Some(RestartBlock::Futex { at, shared, val, bitset, deadline }) => {
             crate::futex::resume_wait(cx, at, shared, val, bitset, deadline)
         }
-        Some(RestartBlock::Poll { fds, n, deadline }) => super::poll::resume_poll(cx, fds, n, deadline),
+        Some(RestartBlock::Poll { fds, n, deadline }) => {
+            super::poll::resume_poll(cx, fds, n, deadline)
+        }
         None => err(Errno::EINTR),
     }
 }
@@ -298,7 +300,8 @@ pub fn restart_syscall(cx: &mut Ctx<'_>) -> SysResult {
 /// # Errors
 /// None.
 pub fn alarm(cx: &mut Ctx<'_>, seconds: u32) -> SysResult {
-    let spec = IntervalSpec { value: Duration::from_secs(seconds.into()), interval: Duration::ZERO };
+    let spec =
+        IntervalSpec { value: Duration::from_secs(seconds.into()), interval: Duration::ZERO };
     let old = cx.task.process.timers.set_itimer(cx.kernel, &cx.task.process, 0, spec)?;
     let left = old.value;
     // As Linux: rounded to the nearest second, but never to zero while something is left.
@@ -379,7 +382,13 @@ pub fn timer_create(cx: &mut Ctx<'_>, clock: u32, event: UserAddr, id: UserAddr)
 ///
 /// # Errors
 /// EINVAL, EFAULT.
-pub fn timer_settime(cx: &mut Ctx<'_>, id: i32, flags: u32, new: UserAddr, old: UserAddr) -> SysResult {
+pub fn timer_settime(
+    cx: &mut Ctx<'_>,
+    id: i32,
+    flags: u32,
+    new: UserAddr,
+    old: UserAddr,
+) -> SysResult {
     if new.is_null() {
         return err(Errno::EINVAL);
     }

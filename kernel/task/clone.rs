@@ -39,8 +39,7 @@ pub mod flag {
     pub const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
     pub const INTO_CGROUP: u64 = 0x2_0000_0000;
     /// What makes a namespace.
-    pub const NAMESPACES: u64 =
-        NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET;
+    pub const NAMESPACES: u64 = NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET;
 }
 
 /// What clone is asked for.
@@ -153,7 +152,7 @@ pub fn clone(cx: &mut Ctx<'_>, a: &CloneArgs) -> Result<i64> {
         cred,
         fs,
         files: files.clone(),
-        mm: mm.clone(),
+        mm: Some(mm.clone()),
         comm: *parent.comm.lock(),
     }
     .build();

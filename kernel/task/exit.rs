@@ -114,7 +114,9 @@ fn exit_process(kernel: &Arc<Kernel>, task: &Arc<Task>, status: i32) {
             .map(|n| n.children.clone())
             .unwrap_or_default()
             .into_iter()
-            .filter_map(|c| tree.node(c).filter(|n| n.session == session && n.pgrp != pgrp).map(|n| n.pgrp))
+            .filter_map(|c| {
+                tree.node(c).filter(|n| n.session == session && n.pgrp != pgrp).map(|n| n.pgrp)
+            })
             .collect();
         let (children, heir) = tree.reparent_children(p.pid);
         for g in groups {

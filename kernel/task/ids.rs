@@ -239,7 +239,9 @@ pub fn getresgid(cx: &mut Ctx<'_>, r: UserAddr, e: UserAddr, s: UserAddr) -> Sys
 pub fn setfsuid(cx: &mut Ctx<'_>, uid: u32) -> SysResult {
     let old = cx.cred();
     let was = old.fsuid;
-    if uid != KEEP && (old.capable(Cap::Setuid) || [old.uid, old.euid, old.suid, was].contains(&uid)) {
+    if uid != KEEP
+        && (old.capable(Cap::Setuid) || [old.uid, old.euid, old.suid, was].contains(&uid))
+    {
         let mut new = (*old).clone();
         new.fsuid = uid;
         if was == 0 && uid != 0 {
@@ -259,7 +261,9 @@ pub fn setfsuid(cx: &mut Ctx<'_>, uid: u32) -> SysResult {
 pub fn setfsgid(cx: &mut Ctx<'_>, gid: u32) -> SysResult {
     let old = cx.cred();
     let was = old.fsgid;
-    if gid != KEEP && (old.capable(Cap::Setgid) || [old.gid, old.egid, old.sgid, was].contains(&gid)) {
+    if gid != KEEP
+        && (old.capable(Cap::Setgid) || [old.gid, old.egid, old.sgid, was].contains(&gid))
+    {
         let mut new = (*old).clone();
         new.fsgid = gid;
         cx.task.set_cred(new);
@@ -352,12 +356,10 @@ pub fn capset(cx: &mut Ctx<'_>, hdr: UserAddr, data: UserAddr) -> SysResult {
     if pid != 0 && pid != cx.task.tid() {
         return err(Errno::EPERM);
     }
-    let words: [[u32; 3]; 2] = if version == CAP_V1 {
-        [cx.read_obj(data)?, [0; 3]]
-    } else {
-        cx.read_obj(data)?
-    };
-    let set = |k: usize| CapSet((u64::from(words[0][k]) | u64::from(words[1][k]) << 32) & CapSet::FULL.0);
+    let words: [[u32; 3]; 2] =
+        if version == CAP_V1 { [cx.read_obj(data)?, [0; 3]] } else { cx.read_obj(data)? };
+    let set =
+        |k: usize| CapSet((u64::from(words[0][k]) | u64::from(words[1][k]) << 32) & CapSet::FULL.0);
     let (e, p, i) = (set(0), set(1), set(2));
     let old = cx.cred();
     let within = |a: CapSet, b: u64| a.0 & !b == 0;

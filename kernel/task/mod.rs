@@ -19,11 +19,11 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use arch::switch::Fiber;
+use base::Cred;
 use base::lock::{Rank, SpinGuard, SpinLock};
 use base::wait::WaitQueue;
-use base::Cred;
-use fs::fdtable::FdTable;
 use fs::FsContext;
+use fs::fdtable::FdTable;
 use mm::AddressSpace;
 
 use crate::Kernel;
@@ -64,6 +64,8 @@ pub struct Process {
     pub subreaper: AtomicBool,
     /// `prctl(PR_SET_DUMPABLE)`.
     pub dumpable: AtomicU32,
+    /// As Linux's init: signals that it does not handle do not end it.
+    pub unkillable: AtomicBool,
     /// personality(2).
     pub personality: AtomicU32,
     /// Who gets its exit signal may have been changed by CLONE_PARENT; 0: none.
@@ -384,7 +386,8 @@ pub struct NewTask {
     pub(crate) cred: Arc<Cred>,
     pub(crate) fs: Arc<FsContext>,
     pub(crate) files: Arc<FdTable>,
-    pub(crate) mm: Arc<AddressSpace>,
+    /// None: a kernel thread.
+    pub(crate) mm: Option<Arc<AddressSpace>>,
     pub(crate) comm: [u8; 16],
 }
 
@@ -400,7 +403,7 @@ impl NewTask {
             cred: SpinLock::new(Rank::Leaf, self.cred),
             fs: SpinLock::new(Rank::Leaf, self.fs),
             files: SpinLock::new(Rank::Leaf, Some(self.files)),
-            mm: SpinLock::new(Rank::Leaf, Some(self.mm)),
+            mm: SpinLock::new(Rank::Leaf, self.mm),
             signals: SpinLock::new(Rank::Signal, TaskSignals::default()),
             sigpending: AtomicBool::new(false),
             fatal: AtomicBool::new(false),
@@ -424,7 +427,11 @@ impl NewTask {
 }
 
 /// A new process without threads.
-pub(crate) fn new_process(pid: u32, actions: Arc<SpinLock<Actions>>, rlimits: Rlimits) -> Arc<Process> {
+pub(crate) fn new_process(
+    pid: u32,
+    actions: Arc<SpinLock<Actions>>,
+    rlimits: Rlimits,
+) -> Arc<Process> {
     Arc::new(Process {
         pid,
         state: SpinLock::new(Rank::Task, ProcessState::default()),
@@ -440,6 +447,7 @@ pub(crate) fn new_process(pid: u32, actions: Arc<SpinLock<Actions>>, rlimits: Rl
         past: PastTimes::default(),
         oom_score_adj: AtomicI32::new(0),
         subreaper: AtomicBool::new(false),
+        unkillable: AtomicBool::new(false),
         dumpable: AtomicU32::new(1),
         personality: AtomicU32::new(0),
         exit_signal: AtomicU32::new(crate::signal::set::nr::CHLD),

@@ -51,6 +51,47 @@ impl Kernel {
     }
 }
 
+impl Kernel {
+    /// Starts a thread of the kernel's own: no address space, in no process tree. It may sleep, and
+    /// is not expected to end.
+    ///
+    /// # Errors
+    /// ENOMEM, EAGAIN.
+    pub fn spawn_kernel_thread(
+        self: &Arc<Self>,
+        name: &[u8],
+        fs: Arc<fs::FsContext>,
+        body: impl FnOnce(&Kernel) + Send + 'static,
+    ) -> base::Result<()> {
+        let tid = self.tree.lock().alloc_id()?;
+        let actions = Arc::new(base::SpinLock::new(base::Rank::Leaf, Default::default()));
+        let task = super::NewTask {
+            tid,
+            process: super::new_process(tid, actions, super::limits::Rlimits::initial(0)),
+            kernel: self.clone(),
+            nice: 0,
+            cred: Arc::new(base::Cred::root()),
+            fs,
+            files: fs::FdTable::new(),
+            mm: None,
+            comm: [0; 16],
+        }
+        .build();
+        task.set_comm(name);
+        let kernel = Arc::downgrade(self);
+        let entry = Box::new(move || {
+            if let Some(k) = kernel.upgrade() {
+                body(&k);
+            }
+            crate::sched::exit_current();
+        });
+        let fiber = arch::switch::Fiber::new(STACK_BYTES, entry)?;
+        task.fiber.call_once(|| Arc::new(fiber));
+        self.sched.start(&task, false);
+        Ok(())
+    }
+}
+
 fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>, act: Option<FirstAct>) {
     let Some(mm) = task.mm() else { return };
     let mut cx = Ctx {
@@ -69,6 +110,7 @@ fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>, act: Optio
         act(&mut cx);
     }
     while !cx.exiting && to_user(&mut cx) {
+        cx.kernel.vdso.refresh();
         let before = arch::clock::monotonic().0;
         let event = cx.thread.run();
         let after = arch::clock::monotonic().0;
@@ -175,7 +217,8 @@ fn syscall(cx: &mut Ctx<'_>, nr: u64, args: &[u64; 6], entered: u64) {
             if e == Errno::EPIPE && matches!(nr, 1 | 18 | 20 | 40 | 275 | 276 | 278 | 296 | 328) {
                 let me = cx.task.clone();
                 // SIGPIPE is sent to the thread that wrote; a full queue cannot happen for it.
-                let _ = cx.kernel.signal_task(&me, SigInfo::user(nr::PIPE, 0, me.pid(), cx.cred().uid));
+                let _ =
+                    cx.kernel.signal_task(&me, SigInfo::user(nr::PIPE, 0, me.pid(), cx.cred().uid));
             }
             cx.thread.set_result(e.to_ret());
         }
@@ -196,20 +239,23 @@ fn fault(cx: &mut Ctx<'_>, info: &FaultInfo) {
     let sp = 0; // Linux has not looked at the stack pointer since 5.0
     let result = cx.mm.fault(info, sp);
     cx.task.minflt.fetch_add(1, Ordering::Relaxed);
-    trace!(Fault, Fault {
-        tid: cx.task.tid(),
-        addr: info.addr.0,
-        write: info.write.unwrap_or(info.present),
-        exec: info.exec,
-        pages: 0,
-        result: match result {
-            FaultResult::Resolved => "resolved",
-            FaultResult::Segv { .. } => "SIGSEGV",
-            FaultResult::Bus { .. } => "SIGBUS",
-            FaultResult::Oom => "out of memory",
-            FaultResult::Killed => "killed",
-        },
-    });
+    trace!(
+        Fault,
+        Fault {
+            tid: cx.task.tid(),
+            addr: info.addr.0,
+            write: info.write.unwrap_or(info.present),
+            exec: info.exec,
+            pages: 0,
+            result: match result {
+                FaultResult::Resolved => "resolved",
+                FaultResult::Segv { .. } => "SIGSEGV",
+                FaultResult::Bus { .. } => "SIGBUS",
+                FaultResult::Oom => "out of memory",
+                FaultResult::Killed => "killed",
+            },
+        }
+    );
     if result == FaultResult::Resolved {
         return;
     }

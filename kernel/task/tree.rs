@@ -142,7 +142,7 @@ impl Tree {
                 && self
                     .nodes
                     .get(&n.parent)
-                    .is_some_and(|p| p.session == n.session && p.pgrp != pgrp && n.parent > 1)
+                    .is_some_and(|p| p.session == n.session && p.pgrp != pgrp)
         })
     }
 

@@ -131,12 +131,16 @@ impl Timer {
             ClockId::Monotonic | ClockId::Boottime => arch::clock::monotonic().0,
             ClockId::ProcessCpu(_) => self.process.upgrade().map_or(0, |p| {
                 let (u, s) = p.times();
-                if self.is_itimer && matches!(self.target, Target::Process(nr::VTALRM)) { u } else { u + s }
+                if self.is_itimer && matches!(self.target, Target::Process(nr::VTALRM)) {
+                    u
+                } else {
+                    u + s
+                }
             }),
             ClockId::ThreadCpu(_) => match &self.target {
-                Target::Thread(_, t) => t.upgrade().map_or(0, |t| {
-                    t.sched.runtime.load(std::sync::atomic::Ordering::Relaxed)
-                }),
+                Target::Thread(_, t) => t
+                    .upgrade()
+                    .map_or(0, |t| t.sched.runtime.load(std::sync::atomic::Ordering::Relaxed)),
                 _ => 0,
             },
         }
@@ -156,7 +160,10 @@ impl Timer {
 
     fn spec(&self, s: &TimerState) -> IntervalSpec {
         let left = s.at.map_or(0, |at| at.saturating_sub(self.now()).max(1));
-        IntervalSpec { value: Duration::from_nanos(left), interval: Duration::from_nanos(s.interval) }
+        IntervalSpec {
+            value: Duration::from_nanos(left),
+            interval: Duration::from_nanos(s.interval),
+        }
     }
 
     fn set(self: &Arc<Self>, kernel: &Kernel, absolute: bool, spec: IntervalSpec) -> IntervalSpec {
@@ -306,7 +313,13 @@ impl ProcessTimers {
     ///
     /// # Errors
     /// EINVAL for an unknown timer.
-    pub fn set(&self, k: &Kernel, id: i32, absolute: bool, spec: IntervalSpec) -> Result<IntervalSpec> {
+    pub fn set(
+        &self,
+        k: &Kernel,
+        id: i32,
+        absolute: bool,
+        spec: IntervalSpec,
+    ) -> Result<IntervalSpec> {
         Ok(self.posix_timer(id)?.set(k, absolute, spec))
     }
 

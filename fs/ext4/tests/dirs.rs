@@ -12,8 +12,8 @@ fn hashes_agree_with_debugfs() {
         for (v, option) in [(0u8, "legacy"), (1, "half_md4"), (2, "tea")] {
             let text = debugfs(&image, &format!("dx_hash -h {option} \"{name}\""));
             let got = dir_hash(name.as_bytes(), v, &[0; 4]);
-            let want = format!("0x{:08x}", got.0);
-            let full = format!("0x{:08x} (minor {:#x})", got.0, got.1);
+            let want = format!("{:#x}", got.0);
+            let full = format!("{:#x} (minor {:#x})", got.0, got.1);
             assert!(
                 text.contains(&want) && (v == 0 || text.contains(&full)),
                 "{option} {name}: {full} but {text}"

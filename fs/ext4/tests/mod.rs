@@ -7,6 +7,7 @@ mod files;
 mod fuzz;
 mod linux;
 mod model;
+mod threads;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
