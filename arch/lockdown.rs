@@ -126,7 +126,10 @@ const RULES: &[(libc::c_long, Check)] = &[
     (libc::SYS_getcwd, Any),
     (libc::SYS_prlimit64, Any),
     (libc::SYS_getrlimit, Any),
-    (libc::SYS_fcntl, OneOf(1, &[libc::F_GETFL as u64, libc::F_GETFD as u64, libc::F_DUPFD_CLOEXEC as u64])),
+    (
+        libc::SYS_fcntl,
+        OneOf(1, &[libc::F_GETFL as u64, libc::F_GETFD as u64, libc::F_DUPFD_CLOEXEC as u64]),
+    ),
 ];
 
 const ARCH_X86_64: u32 = 0xc000_003e;

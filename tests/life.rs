@@ -108,7 +108,11 @@ fn kill_nine_while_writing_can_be_repaired() {
         // 1: errors were corrected.
         assert!(repair.status.code().is_some_and(|c| c <= 1), "round {round}: {said}");
         fsck(&image);
-        assert_eq!(sh(&["rw"], &image, "cat /root/kept; echo again >/root/new"), "kept\n", "{said}");
+        assert_eq!(
+            sh(&["rw"], &image, "cat /root/kept; echo again >/root/new"),
+            "kept\n",
+            "{said}"
+        );
         fsck(&image);
     }
 }
@@ -186,7 +190,9 @@ fn the_terminal_is_gone() {
     }
     let dir = Scratch::new("hangup");
     let image = copy_of_busybox(&dir);
-    for command in ["", "-- /bin/sh -c 'sleep 1000'", "-- /bin/sh -c 'trap \"\" HUP; while :; do :; done'"] {
+    for command in
+        ["", "-- /bin/sh -c 'sleep 1000'", "-- /bin/sh -c 'trap \"\" HUP; while :; do :; done'"]
+    {
         let line = format!("exec {} run quiet rw {} {command}", umbra_bin(), image.display());
         let mut script = Command::new("script");
         script.args(["-q", "-c", &line, "/dev/null"]).stdin(Stdio::piped());

@@ -188,9 +188,14 @@ pub(crate) fn crashed(err: &str) -> bool {
     err.contains("panicked") || err.contains("kernel panic") || err.contains("RUST_BACKTRACE")
 }
 
+/// Straight to the terminal: libtest hides what a passing test prints.
+pub(crate) fn say(line: &str) {
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
 /// Says that a test did not run; libtest has no word for it.
 pub(crate) fn skipped(test: &str, why: &str) {
-    let _ = std::io::stderr().write_all(format!("{test}: skipped, {why}\n").as_bytes());
+    say(&format!("{test}: skipped, {why}"));
 }
 
 /// True if this host tool is there.
