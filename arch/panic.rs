@@ -11,7 +11,7 @@
 use std::backtrace::Backtrace;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::hosttty;
 
@@ -166,14 +166,16 @@ fn die(reason: &str) -> ! {
         },
     }
     // If a lock of the allocator or the unwinder is held, printing would hang: not for ever.
-    // SAFETY: the handler only ends the process.
+    let end_at = crate::clock::monotonic().0 + PATIENCE * 1_000_000_000;
+    END_AT.store(end_at, Ordering::Relaxed);
+    // SAFETY: the handler only reads a clock and ends the process.
     unsafe {
         libc::signal(libc::SIGALRM, on_alarm as *const () as usize);
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&mut set);
         libc::sigaddset(&mut set, libc::SIGALRM);
         libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
-        libc::alarm(5);
+        libc::alarm(PATIENCE as u32 + 1);
     }
     print("umbra: kernel panic: ");
     print(reason);
@@ -187,9 +189,16 @@ fn die(reason: &str) -> ! {
     end()
 }
 
-/// The printing hangs.
+/// Seconds that printing may take.
+const PATIENCE: u64 = 5;
+/// When it is over, monotonic nanoseconds.
+static END_AT: AtomicU64 = AtomicU64::new(0);
+
+/// The printing hangs, or the CPU's own timer has expired, which has the same signal.
 extern "C" fn on_alarm(_: i32) {
-    end()
+    if crate::clock::monotonic().0 >= END_AT.load(Ordering::Relaxed) {
+        end()
+    }
 }
 
 /// To standard error, by bare writes: no lock of the standard library, a broken pipe does not matter.

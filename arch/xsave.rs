@@ -56,6 +56,12 @@ pub fn layout() -> &'static Layout {
 }
 
 /// CPUID, leaf and subleaf.
+/// One CPUID leaf as eax, ebx, ecx, edx: what /proc/cpuinfo is made of.
+pub fn cpuid_words(leaf: u32, sub: u32) -> [u32; 4] {
+    let r = cpuid(leaf, sub);
+    [r.eax, r.ebx, r.ecx, r.edx]
+}
+
 pub(crate) fn cpuid(leaf: u32, sub: u32) -> CpuidResult {
     #[allow(unused_unsafe)] // safe in newer toolchains
     // SAFETY: every x86-64 CPU has CPUID.

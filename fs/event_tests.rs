@@ -12,13 +12,17 @@ use crate::eventfd::EventFd;
 use crate::file::{File, FileOps, OpenFlags};
 use crate::inode::FileType;
 use crate::poll::{FdSet, PollFd, poll_files, select_files};
-use crate::testing;
 use crate::vfs::Vfs;
 
 const IN: u32 = 1;
 const OUT: u32 = 4;
 const RDHUP: u32 = 0x2000;
 const HUP: u32 = 0x10;
+
+/// A VFS of its own for each test.
+pub(crate) fn test_vfs() -> Arc<Vfs> {
+    crate::testing::Fixture::new().vfs
+}
 
 pub(crate) fn cred() -> Arc<Cred> {
     Arc::new(Cred::root())
@@ -73,7 +77,7 @@ pub(crate) fn soon(ms: u64) -> Option<Instant> {
 
 #[test]
 fn level_edge_oneshot() {
-    let vfs = testing::vfs();
+    let vfs = test_vfs();
     for (mode, after_first, after_more) in
         [(0, vec![IN], vec![IN]), (EPOLLET, vec![], vec![IN]), (EPOLLONESHOT, vec![], vec![])]
     {
@@ -95,7 +99,7 @@ fn level_edge_oneshot() {
 
 #[test]
 fn hangup_is_always_told() {
-    let vfs = testing::vfs();
+    let vfs = test_vfs();
     let (r, w) = pipe(&vfs);
     let e = ep(&vfs);
     ctl(&e, EpollOp::Add, &r, RDHUP).unwrap();
@@ -106,7 +110,7 @@ fn hangup_is_always_told() {
 
 #[test]
 fn ctl_errors() {
-    let vfs = testing::vfs();
+    let vfs = test_vfs();
     let (r, _w) = pipe(&vfs);
     let e = ep(&vfs);
     let no = |r: Result<()>| r.unwrap_err().errno();
@@ -124,7 +128,7 @@ fn ctl_errors() {
 
 #[test]
 fn nesting_wakes_and_is_bounded() {
-    let vfs = testing::vfs();
+    let vfs = test_vfs();
     let (r, w) = pipe(&vfs);
     let all: Vec<_> = (0..6).map(|_| ep(&vfs)).collect();
     ctl(&all[0], EpollOp::Add, &r, IN).unwrap();
@@ -147,7 +151,7 @@ fn nesting_wakes_and_is_bounded() {
 
 #[test]
 fn closed_files_drop_out() {
-    let vfs = testing::vfs();
+    let vfs = test_vfs();
     let (r, w) = pipe(&vfs);
     let e = ep(&vfs);
     ctl(&e, EpollOp::Add, &r, IN).unwrap();
@@ -168,7 +172,7 @@ fn closed_files_drop_out() {
 
 #[test]
 fn maxevents_goes_round() {
-    let vfs = testing::vfs();
+    let vfs = test_vfs();
     let e = ep(&vfs);
     let pipes: Vec<_> = (0..4).map(|_| pipe(&vfs)).collect();
     for (i, (r, w)) in pipes.iter().enumerate() {
@@ -190,7 +194,7 @@ fn maxevents_goes_round() {
 
 #[test]
 fn a_failed_copy_loses_nothing() {
-    let vfs = testing::vfs();
+    let vfs = test_vfs();
     let (r, w) = pipe(&vfs);
     let e = ep(&vfs);
     ctl(&e, EpollOp::Add, &r, IN | EPOLLET).unwrap();
@@ -202,7 +206,7 @@ fn a_failed_copy_loses_nothing() {
 
 #[test]
 fn many_writers_one_epoll() {
-    let vfs = testing::vfs();
+    let vfs = test_vfs();
     let e = ep(&vfs);
     let pipes: Vec<_> = (0..4).map(|_| pipe(&vfs)).collect();
     for (i, (r, _)) in pipes.iter().enumerate() {
@@ -245,7 +249,7 @@ fn many_writers_one_epoll() {
 /// Not a test of speed, but it prints one: `cargo test -p umbra-fs --release cycle -- --nocapture`.
 #[test]
 fn pipe_epoll_cycle() {
-    let vfs = testing::vfs();
+    let vfs = test_vfs();
     let (r, w) = pipe(&vfs);
     let e = ep(&vfs);
     ctl(&e, EpollOp::Add, &r, IN).unwrap();
@@ -263,7 +267,7 @@ fn pipe_epoll_cycle() {
 
 #[test]
 fn poll_and_select() {
-    let vfs = testing::vfs();
+    let vfs = test_vfs();
     let (r, w) = pipe(&vfs);
     let mut fds = [
         PollFd::new(r.clone(), PollEvents::IN),
@@ -302,7 +306,7 @@ fn poll_and_select() {
 
 #[test]
 fn eventfd_counts() {
-    let vfs = testing::vfs();
+    let vfs = test_vfs();
     let f = open(&vfs, EventFd::new(0, false), OpenFlags::NONBLOCK);
     assert_eq!(get(&f, 8).unwrap_err().errno(), Errno::EAGAIN);
     put(&f, &3u64.to_ne_bytes());

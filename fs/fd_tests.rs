@@ -9,10 +9,9 @@ use base::iobuf::{SliceSource, VecSink};
 use base::{Errno, Instant, PollEvents, Result, WaitQueue};
 
 use crate::epoll::EpollOp;
-use crate::event_tests::{cred, ctl, ep, get, open, pipe, soon, wait_now};
+use crate::event_tests::{cred, ctl, ep, get, open, pipe, soon, test_vfs, wait_now};
 use crate::file::{File, OpenFlags};
 use crate::poll::{PollFd, poll_files};
-use crate::testing;
 
 const IN: u32 = 1;
 
@@ -75,7 +74,7 @@ mod timers {
 
     #[test]
     fn periods_and_overruns() {
-        let vfs = testing::vfs();
+        let vfs = test_vfs();
         let clock = Arc::new(FakeTimers::default());
         let t = TimerFd::new(TimerClock::Monotonic, clock.clone());
         let f = open(&vfs, t.clone(), OpenFlags::NONBLOCK);
@@ -98,7 +97,7 @@ mod timers {
 
     #[test]
     fn absolute_wall_clock() {
-        let vfs = testing::vfs();
+        let vfs = test_vfs();
         let clock = Arc::new(FakeTimers::default());
         clock.wall.store(1_000_000, Ordering::SeqCst);
         let t = TimerFd::new(TimerClock::Realtime, clock.clone());
@@ -149,7 +148,7 @@ mod signals {
 
     #[test]
     fn signals_as_data() {
-        let vfs = testing::vfs();
+        let vfs = test_vfs();
         let p = Arc::new(Pending::default());
         let f = open(&vfs, SignalFd::new(u64::MAX, p.clone()), OpenFlags::NONBLOCK);
         assert_eq!(f.ops.fdinfo(&f), "sigmask:\tfffffffffffbfeff\n");
@@ -192,7 +191,7 @@ mod signals {
 
     #[test]
     fn pidfd_reports_the_end() {
-        let vfs = testing::vfs();
+        let vfs = test_vfs();
         let child = Arc::new(Child::default());
         let f = open(&vfs, PidFd::new(child.clone(), false), OpenFlags::empty());
         assert_eq!(f.ops.fdinfo(&f), "Pid:\t42\nNSpid:\t42\n");
@@ -229,7 +228,7 @@ mod watches {
 
     #[test]
     fn masks_names_and_ends() {
-        let vfs = testing::vfs();
+        let vfs = test_vfs();
         let i = Inotify::new();
         let f = open(&vfs, i.clone(), OpenFlags::NONBLOCK);
         let (dir, _keep) = pipe(&vfs); // any inode will do
@@ -259,7 +258,7 @@ mod watches {
 
     #[test]
     fn overflow_is_told_once() {
-        let vfs = testing::vfs();
+        let vfs = test_vfs();
         let i = Inotify::new();
         let f = open(&vfs, i.clone(), OpenFlags::NONBLOCK);
         let (file, _keep) = pipe(&vfs);
@@ -295,7 +294,7 @@ mod memfds {
 
     #[test]
     fn seals() {
-        let vfs = testing::vfs();
+        let vfs = test_vfs();
         let all = Memfds::new(&vfs, drivers::DevNum::new(0, 1));
         let f = all.create(b"x", MFD_ALLOW_SEALING, &cred()).unwrap();
         assert_eq!(f.path.full_name(), b"/memfd:x (deleted)");

@@ -9,12 +9,8 @@ pub mod devpts;
 pub mod devtmpfs;
 pub mod dir;
 pub mod epoll;
-#[cfg(test)]
-mod event_tests;
 pub mod eventfd;
 pub mod ext4;
-#[cfg(test)]
-mod fd_tests;
 pub mod fdtable;
 pub mod file;
 mod file_io;
@@ -44,6 +40,10 @@ pub mod walk;
 
 #[cfg(test)]
 mod dentry_tests;
+#[cfg(test)]
+mod event_tests;
+#[cfg(test)]
+mod fd_tests;
 #[cfg(test)]
 mod file_tests;
 #[cfg(test)]

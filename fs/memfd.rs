@@ -49,7 +49,7 @@ pub const MFD_NAME_MAX: usize = 249;
 const MAX_SIZE: u64 = i64::MAX as u64;
 
 /// The file system of all memfds.
-struct MemfdFs {
+pub struct MemfdFs {
     me: Weak<MemfdFs>,
     memory: Arc<Memory>,
     dev: DevNum,
@@ -104,7 +104,7 @@ struct MemfdInode {
 
 impl MemfdFs {
     /// The file system, with the device number that fstat(2) shows.
-    fn new(memory: &Arc<Memory>, dev: DevNum) -> Arc<MemfdFs> {
+    pub fn new(memory: &Arc<Memory>, dev: DevNum) -> Arc<MemfdFs> {
         Arc::new_cyclic(|me| MemfdFs {
             me: me.clone(),
             memory: memory.clone(),
@@ -117,7 +117,7 @@ impl MemfdFs {
     ///
     /// # Errors
     /// EINVAL for unknown flags (huge pages among them).
-    fn inode(&self, flags: u32, uid: u32, gid: u32, now: Timestamp) -> Result<Arc<Inode>> {
+    pub fn create(&self, flags: u32, uid: u32, gid: u32, now: Timestamp) -> Result<Arc<Inode>> {
         let known = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC;
         if flags & !known != 0 || flags & MFD_NOEXEC_SEAL != 0 && flags & MFD_EXEC != 0 {
             return err(Errno::EINVAL);
@@ -174,7 +174,7 @@ impl Memfds {
         if name.len() > MFD_NAME_MAX {
             return err(Errno::EINVAL);
         }
-        let inode = self.fs.inode(flags, cred.fsuid, cred.fsgid, arch::clock::realtime())?;
+        let inode = self.fs.create(flags, cred.fsuid, cred.fsgid, arch::clock::realtime())?;
         let dentry = Dentry::root(self.mount.sb().clone(), inode, &[b"memfd:", name].concat());
         dentry.set_unlinked(true);
         let path = Path { mount: self.mount.clone(), dentry };

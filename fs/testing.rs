@@ -145,14 +145,3 @@ impl Fixture {
         String::from_utf8(p.name_from(&self.ctx.root()).0).unwrap()
     }
 }
-
-/// A VFS without devices and with a few megabytes.
-pub(crate) fn vfs() -> Arc<Vfs> {
-    let memory = Memory::new(FakeMachine::new(1024));
-    let devices = Devices {
-        chars: Arc::new(CharRegistry::new()),
-        blocks: Arc::new(BlockRegistry::new()),
-        ptys: PtyRegistry::new(Arc::new(NoSignals)),
-    };
-    Vfs::new(memory, devices)
-}

@@ -237,3 +237,28 @@ impl Drop for VfsInode {
         }
     }
 }
+
+/// A file that is being executed: nobody can open it for writing while this lives.
+#[derive(Debug)]
+pub struct Executing(crate::path::Path);
+
+impl Executing {
+    /// Keeps writers of the file at `path` out.
+    ///
+    /// # Errors
+    /// ETXTBSY while it is open for writing.
+    pub fn new(path: crate::path::Path) -> Result<Executing> {
+        path.inode().vfs.deny_write()?;
+        Ok(Executing(path))
+    }
+    /// The file.
+    pub fn path(&self) -> &crate::path::Path {
+        &self.0
+    }
+}
+
+impl Drop for Executing {
+    fn drop(&mut self) {
+        self.0.inode().vfs.allow_write();
+    }
+}

@@ -30,6 +30,7 @@ pub struct Housekeeping {
     quiet: AtomicU32,
     flush: WaitQueue,
     flush_wanted: AtomicBool,
+    threads: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -53,6 +54,7 @@ impl Housekeeping {
             quiet: AtomicU32::new(0),
             flush: WaitQueue::new(),
             flush_wanted: AtomicBool::new(false),
+            threads: AtomicU32::new(0),
         }
     }
 }
@@ -109,21 +111,31 @@ impl Kernel {
         self.sched.running() > 0
     }
 
-    /// The body of the kernel thread that writes dirty pages back.
+    /// The body of the kernel thread that writes dirty pages back. Ends with the kernel.
     pub fn flusher(&self) {
         let h = &self.housekeeping;
-        loop {
+        h.threads.fetch_add(1, Ordering::SeqCst);
+        while !self.life.ending() {
             let _ = h.flush.wait_until(Sleep::Uninterruptible, None, || {
                 h.flush_wanted.swap(false, Ordering::SeqCst).then_some(())
             });
-            while self.memory.write_back(BATCH) > 0 {
-                if self.life.ending() {
-                    break; // the end writes everything
-                }
+            while !self.life.ending() && self.memory.write_back(BATCH) > 0 {
                 if let Some(me) = crate::sched::current() {
                     self.sched.yield_now(&me, true);
                 }
             }
         }
+        h.threads.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Ends the kernel's own threads.
+    pub fn end_housekeeping(&self) {
+        self.housekeeping.flush_wanted.store(true, Ordering::SeqCst);
+        self.housekeeping.flush.wake_all(PollEvents::empty());
+    }
+
+    /// Whether they have ended.
+    pub fn no_kernel_threads(&self) -> bool {
+        self.housekeeping.threads.load(Ordering::SeqCst) == 0
     }
 }

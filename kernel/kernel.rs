@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arch::Machine;
+use arch::switch::Fiber;
 use base::lock::{Rank, SpinLock};
 use base::{Instant, Timestamp};
 use drivers::KernelLog;
@@ -96,16 +97,18 @@ pub struct Parts {
     pub vdso: Vdso,
     pub log: Arc<KernelLog>,
     pub consoles: Vec<(u32, Arc<Console>)>,
+    pub idle: Arc<Fiber>,
     pub started: Instant,
 }
 
 impl Kernel {
-    /// A kernel without processes, whose idle loop will run on the calling host thread.
+    /// A kernel without processes. Its idle loop will run on the calling host thread, whose stack is
+    /// `parts.idle`.
     pub fn new(parts: Parts) -> Arc<Kernel> {
         let names = Names { host: parts.config.hostname.clone(), domain: "(none)".into() };
         let now = arch::clock::monotonic();
         Arc::new_cyclic(|me| Kernel {
-            sched: Arc::new(Sched::new()),
+            sched: Arc::new(Sched::on(parts.idle)),
             tree: SpinLock::new(Rank::ProcessTree, Tree::default()),
             futexes: Futexes::default(),
             memfds: Memfds::new(&parts.vfs, drivers::DevNum::new(0, 14)),

@@ -13,6 +13,7 @@ pub mod kernel;
 pub mod load;
 pub mod logging;
 pub mod oom;
+pub mod procsource;
 pub mod sched;
 pub mod services;
 pub mod shutdown;

@@ -128,6 +128,11 @@ impl std::fmt::Debug for Sched {
 impl Sched {
     /// A scheduler whose idle loop will run on the calling host thread.
     pub fn new() -> Sched {
+        Sched::on(Arc::new(Fiber::current_thread()))
+    }
+
+    /// A scheduler whose idle loop will run on `idle`, which is a host thread's own stack.
+    pub fn on(idle: Arc<Fiber>) -> Sched {
         Sched {
             rq: SpinLock::new(
                 Rank::RunQueue,
@@ -140,7 +145,7 @@ impl Sched {
                     since: 0,
                 },
             ),
-            idle: Arc::new(Fiber::current_thread()),
+            idle,
             need_resched: AtomicBool::new(false),
             idling: AtomicBool::new(false),
             stopping: AtomicBool::new(false),

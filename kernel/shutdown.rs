@@ -133,6 +133,7 @@ impl Kernel {
         for p in all {
             p.kill_all(nr::KILL as i32, None);
         }
+        self.end_housekeeping();
     }
 
     fn call_warden(&self, at: Instant) {
@@ -164,11 +165,12 @@ impl Kernel {
 
     /// Idle loop: whether the scheduler can stop now.
     pub fn all_gone(&self) -> bool {
-        if self.tree.lock().task_count() == 0 {
+        let gone = || self.tree.lock().task_count() == 0 && self.no_kernel_threads();
+        if gone() {
             return true;
         }
         self.kill_everyone();
-        self.tree.lock().task_count() == 0
+        gone()
     }
 
     /// The orderly end, on boot's thread, when no task runs any more. Returns the exit status.
@@ -195,9 +197,7 @@ impl Kernel {
         for (_, c) in &self.consoles {
             c.output_ready();
         }
-        crate::tracing::finish();
-        arch::hosttty::restore();
-        crate::logging::set_raw(false);
+        crate::tracing::flush();
         match self.life.fate() {
             Some(Fate::Exit(code)) => code,
             _ => 0,
@@ -222,13 +222,6 @@ fn watchdog() {
         eprintln!("umbra: the shutdown hangs; ended without it");
         std::process::exit(1);
     });
-}
-
-/// Starts Umbra anew with the same arguments: reboot(2). Comes back only if the host refuses.
-pub fn restart() -> String {
-    use std::os::unix::process::CommandExt as _;
-    let e = std::process::Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec();
-    format!("cannot start again: {e}")
 }
 
 #[cfg(test)]

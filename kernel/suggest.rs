@@ -23,10 +23,15 @@ fn distance(a: &str, b: &str) -> usize {
 /// The word of `known` that `word` was probably meant to be.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).clamp(1, 3);
+    // A beginning that was cut off is as near as one wrong letter.
+    let rank = |k: &str| match word.len() {
+        3.. if k.starts_with(word) => 1,
+        _ => distance(word, k),
+    };
     known
         .into_iter()
-        .map(|k| (distance(word, k), k))
-        .filter(|(d, k)| *d <= limit || (word.len() >= 3 && k.starts_with(word)))
+        .map(|k| (rank(k), k))
+        .filter(|(d, _)| *d <= limit)
         .min_by_key(|(d, _)| *d)
         .map(|(_, k)| k)
 }

@@ -4,7 +4,7 @@
 //! processes of a session have the same one or none, so here it is kept by session, together with the few
 //! processes that have renounced it (TIOCNOTTY of one that is no leader).
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 use base::lock::{Rank, SpinLock};
 use drivers::tty::{Tty, TtyContext, TtySignals};
@@ -114,18 +114,24 @@ impl TtyContext for TtyView {
 }
 
 /// How terminals reach processes. Made before the kernel, because the consoles are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct KernelTtySignals {
-    kernel: OnceLock<Weak<Kernel>>,
+    kernel: SpinLock<Weak<Kernel>>,
+}
+
+impl Default for KernelTtySignals {
+    fn default() -> Self {
+        KernelTtySignals { kernel: SpinLock::new(Rank::Leaf, Weak::new()) }
+    }
 }
 
 impl KernelTtySignals {
-    /// From now on signals are sent.
+    /// From now on signals go to the processes of this kernel.
     pub fn connect(&self, kernel: &Arc<Kernel>) {
-        let _ = self.kernel.set(Arc::downgrade(kernel));
+        *self.kernel.lock() = Arc::downgrade(kernel);
     }
     fn kernel(&self) -> Option<Arc<Kernel>> {
-        self.kernel.get().and_then(Weak::upgrade)
+        self.kernel.lock().upgrade()
     }
 }
 

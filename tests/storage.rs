@@ -123,7 +123,7 @@ fn other_layouts() {
         &["-t", "ext3"],
         &["-t", "ext4", "-b", "1024"],
         &["-t", "ext4", "-O", "^64bit,^metadata_csum"],
-        &["-t", "ext4", "-O", "^flex_bg,^extent"],
+        &["-t", "ext4", "-O", "^flex_bg,^64bit,^extent"],
         &["-t", "ext4", "-O", "^has_journal", "-I", "128"],
         &["-t", "ext4", "-O", "metadata_csum_seed,uninit_bg"],
     ];

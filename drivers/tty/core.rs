@@ -267,10 +267,12 @@ impl Tty {
     /// Makes this the controlling terminal of `who`, which leads a session without one, and its
     /// group the foreground group. Boot does it for init on the console.
     pub fn set_controlling(self: &Arc<Tty>, who: &dyn TtyContext) {
+        // The processes' locks come before the terminal's.
+        let (session, pgrp) = (who.session(), who.pgrp());
         {
             let mut s = self.state.lock();
-            s.session = Some(who.session());
-            s.foreground = Some(who.pgrp());
+            s.session = Some(session);
+            s.foreground = Some(pgrp);
         }
         who.set_ctty(Some(self.clone()));
     }

@@ -114,12 +114,14 @@ pub fn mknod(
     let whiteout = kind == FileType::CharDevice && dev == DevNum::default();
     match kind {
         FileType::Directory | FileType::Symlink => return err(Errno::EPERM),
-        FileType::CharDevice | FileType::BlockDevice if !whiteout && !cred.capable(Cap::Mknod) => {
-            return err(Errno::EPERM);
-        }
         _ => {}
     }
+    let device = matches!(kind, FileType::CharDevice | FileType::BlockDevice) && !whiteout;
     create(ctx, cred, base, name, false, |dir, name| {
+        // After the directory's own refusals, as Linux orders them.
+        if device && !cred.capable(Cap::Mknod) {
+            return err(Errno::EPERM);
+        }
         let d = dir.inode();
         d.ops.create(name, &new_inode(cred, d, kind, perm, dev, b"")?)
     })

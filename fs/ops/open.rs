@@ -216,11 +216,11 @@ fn open_found(
     }
     let ops = operations(vfs, inode, who, flags)?;
     let file = finish(vfs, cred, path, flags, ops)?;
+    notify(&file.path, event::OPEN);
     if truncate {
         super::attr::do_truncate(file.inode(), cred, 0)?;
         notify(&file.path, event::MODIFY);
     }
-    notify(&file.path, event::OPEN);
     Ok(file)
 }
 

@@ -72,7 +72,7 @@ pub fn rmdir(ctx: &FsContext, cred: &Cred, base: Option<&Path>, name: &[u8]) -> 
     victim.unlink();
     drop(inner);
     drop(guard);
-    inode.vfs.notify(event::DELETE_SELF | event::ISDIR, 0, None);
+    inode.vfs.notify(event::DELETE_SELF, 0, None);
     dir_inode.vfs.notify(event::DELETE | event::ISDIR, 0, Some(&name));
     Ok(())
 }

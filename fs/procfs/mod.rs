@@ -1,7 +1,7 @@
 //! procfs: the kernel's state as files. See `README.md` in this folder.
 //!
-//! A directory is a table of [`Entry`] values, a file a function that makes its text. Nothing is kept between
-//! looks: [`ProcInode`] is made by each lookup (the VFS does not cache names of this file system), text by the
+//! A directory is a table of `Entry` values, a file a function that makes its text. Nothing is kept between
+//! looks: `ProcInode` is made by each lookup (the VFS does not cache names of this file system), text by the
 //! first read of an open file and again by each read at offset 0.
 //!
 //! What is shown comes from a [`ProcSource`]. Files here: `source` (the trait), `node` (inodes and open

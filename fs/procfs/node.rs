@@ -235,7 +235,7 @@ impl InodeOps for ProcInode {
         match self.node {
             Node::Dir(entries, listing) => {
                 if self.at.pid != 0 && self.fs.source().task(self.at.pid, self.at.tid).is_none() {
-                    return err(Errno::ENOENT);
+                    return err(Errno::ESRCH); // as the permission check of Linux's /proc/PID says
                 }
                 if let Some(e) = entries.iter().find(|e| e.name.as_bytes() == name) {
                     return Ok(self.child(name, e.node, e.mode, self.at));

@@ -8,11 +8,11 @@ use base::{Cred, Errno, PollEvents, Result, UserAddr};
 use drivers::{BlockRegistry, DevNum, RamDisk};
 
 use super::*;
+use crate::event_tests::test_vfs;
 use crate::file::{File, FileOps, OpenFlags};
 use crate::inode::{FileType, Inode};
 use crate::mount::{MountFlags, MountNamespace};
 use crate::path::{FsContext, Path};
-use crate::testing;
 use crate::vfs::Vfs;
 
 const ARGS: &[u8] = b"cat\0/etc/passwd\0";
@@ -211,7 +211,7 @@ struct World {
 }
 
 fn world(locked_out: bool) -> World {
-    let vfs = testing::vfs();
+    let vfs = test_vfs();
     let disks = Arc::new(BlockRegistry::new());
     disks.register_ubd(0, Arc::new(RamDisk::new(vec![0; 1 << 20], false, None))).unwrap();
     let fake = Arc::new(Fake {

@@ -1,6 +1,6 @@
 //! sysfs: devices and kernel objects as files.
 //!
-//! The tree is a value ([`tree::Dir`]): directories, links, and files whose text is fixed or made by a closure that
+//! The tree is a value (`tree::Dir`): directories, links, and files whose text is fixed or made by a closure that
 //! holds what it describes (a disk, a device). [`SysFs`] builds it from the registries of the drivers and
 //! from a [`SysSource`], and again when [`SysSource::generation`] says that devices have come or gone.
 //!

@@ -11,6 +11,7 @@ use drivers::tty::{Console, PtyRegistry, TtySignals, console, open_port};
 use drivers::{BlockDevice, BlockRegistry, CharRegistry, CowDisk, HostDisk, KernelLog};
 use fs::Devices;
 
+use super::stdio::Streams;
 use crate::config::{Config, DiskAccess, DiskConfig};
 use crate::tty::KernelTtySignals;
 
@@ -19,6 +20,7 @@ pub(super) struct DeviceSet {
     pub(super) tables: Devices,
     pub(super) consoles: Vec<(u32, Arc<Console>)>,
     pub(super) signals: Arc<KernelTtySignals>,
+    pub(super) stdio: Streams,
 }
 
 fn taken(e: base::Error) -> String {
@@ -62,7 +64,8 @@ pub(super) fn set_up(
         }
         consoles.push((n, c));
     }
-    Ok(DeviceSet { tables: Devices { chars, blocks, ptys }, consoles, signals })
+    let stdio = Streams::new(config)?;
+    Ok(DeviceSet { tables: Devices { chars, blocks, ptys }, consoles, signals, stdio })
 }
 
 /// Whether a standard stream of Umbra is a terminal.

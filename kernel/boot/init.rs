@@ -30,8 +30,13 @@ fn oom(e: base::Error) -> String {
 }
 
 /// Makes process 1 and lets it run (as soon as the scheduler does).
-pub(super) fn create(kernel: &Arc<Kernel>, fs: Arc<FsContext>) -> Result<(), String> {
-    let files = stdio::open(kernel, &fs)?;
+pub(super) fn create(
+    kernel: &Arc<Kernel>,
+    stdio: &stdio::Streams,
+    fs: Arc<FsContext>,
+) -> Result<(), String> {
+    let files = stdio.open(kernel, &fs)?;
+    // The first id that is given out: 1.
     let pid = kernel.tree.lock().alloc_id().map_err(oom)?;
     let actions = Arc::new(SpinLock::new(Rank::Leaf, Actions::default()));
     let process = new_process(pid, actions, Rlimits::initial(MAX_TASKS as u64));
@@ -59,14 +64,15 @@ pub(super) fn create(kernel: &Arc<Kernel>, fs: Arc<FsContext>) -> Result<(), Str
         tree.add_task(&task);
     }
     process.lock().threads.push(task.clone());
-    let act = if kernel.config.run.is_some() { run_command } else { find_init };
+    let terminal = stdio.terminal;
+    let run = kernel.config.run.is_some();
+    let act = move |cx: &mut Ctx<'_>| if run { run_command(cx, terminal) } else { find_init(cx) };
     kernel.launch(&task, thread, true, Some(Box::new(act))).map_err(oom)
 }
 
 /// The threads of the kernel itself.
-pub(super) fn kernel_threads(kernel: &Arc<Kernel>) -> Result<(), String> {
-    let root = kernel.tree.lock().task(1).map(|t| t.fs()).ok_or("process 1 is gone")?;
-    kernel.spawn_kernel_thread(b"kflushd", root, |k| k.flusher()).map_err(oom)
+pub(super) fn kernel_threads(kernel: &Arc<Kernel>, fs: &Arc<FsContext>) -> Result<(), String> {
+    kernel.spawn_kernel_thread(b"kflushd", fs.fork(), |k| k.flusher()).map_err(oom)
 }
 
 /// The session's terminal: the system console, if the first process has it as its standard input.
@@ -172,7 +178,7 @@ fn search(cx: &Ctx<'_>, name: &[u8]) -> base::Result<Vec<u8>> {
     base::err(why)
 }
 
-fn run_command(cx: &mut Ctx<'_>) {
+fn run_command(cx: &mut Ctx<'_>, terminal: bool) {
     let mut argv = cx.kernel.config.run.as_ref().map_or_else(Vec::new, |r| r.command.clone());
     let ctx = cx.task.fs();
     let cred = cx.cred();
@@ -186,7 +192,7 @@ fn run_command(cx: &mut Ctx<'_>) {
         let bash = executable(cx, b"/bin/bash").is_ok();
         argv.push(if bash { b"/bin/bash".to_vec() } else { b"/bin/sh".to_vec() });
     }
-    if stdio::has_terminal(cx.kernel) {
+    if terminal {
         take_terminal(cx);
     }
     let name = argv[0].clone();

@@ -35,14 +35,26 @@ const RUN_MOUNTS: &[(&str, &str, &str, u64)] = &[
     ("sysfs", "/sys", "", NOSUID | NODEV | NOEXEC),
     ("devpts", "/dev/pts", "gid=5,mode=620,ptmxmode=666", NOSUID | NOEXEC),
     ("tmpfs", "/dev/shm", "mode=1777", NOSUID | NODEV),
-    ("tmpfs", "/tmp", "mode=1777", NOSUID | NODEV),
+    ("tmpfs", "/tmp", "mode=1777", NODEV),
 ];
 const NOSUID: u64 = 2;
 const NODEV: u64 = 4;
 const NOEXEC: u64 = 8;
 
+/// procfs and sysfs show the kernel, so they come after it.
+fn register_views(kernel: &Arc<Kernel>) {
+    let source = crate::procsource::KernelSource::new(kernel, Some(arch::xsave::cpuid_words));
+    let d = &kernel.vfs.devices;
+    let proc = fs::procfs::ProcFs::new(source.clone(), DevNum::new(0, 17));
+    let parts = fs::sysfs::SysParts { source, blocks: d.blocks.clone(), chars: d.chars.clone() };
+    let sys = fs::sysfs::SysFs::new(parts, DevNum::new(0, 16));
+    kernel.vfs.register_type(proc.into_type());
+    kernel.vfs.register_type(sys.into_type());
+}
+
 /// Mounts the root and what belongs on it; gives init's view of the files.
 pub(super) fn mount(kernel: &Arc<Kernel>) -> Result<Arc<FsContext>, String> {
+    register_views(kernel);
     let config = &kernel.config;
     let root = if let Some(path) = &config.initrd {
         initial_tmpfs(kernel, path)?

@@ -14,6 +14,7 @@ use fs::{File, FileType, FsContext, OpenFlags};
 
 use super::devices::is_tty;
 use crate::Kernel;
+use crate::config::Config;
 
 /// The kernel itself, opening files at boot: no terminal becomes a controlling one by that.
 struct BootOpener(Cred);
@@ -53,40 +54,62 @@ fn wrap(
     kernel.vfs.anon().file(ops, flags, Arc::new(Cred::root()), kind, 0o600)
 }
 
-/// A stream of the host that is no terminal, or must not be treated as one.
-fn stream_file(kernel: &Kernel, stream: HostStream, input: bool) -> Result<Arc<File>, String> {
-    let device = StreamFile::new(stream, input, !input).map_err(failed("standard streams"))?;
-    let flags = if input { OpenFlags::empty() } else { OpenFlags::WRONLY };
-    Ok(wrap(kernel, device, DevNum::new(0, 0), flags, FileType::Fifo))
+/// One of the three, as Umbra was started with it.
+enum Stream {
+    /// Closed.
+    None,
+    /// The console.
+    Terminal,
+    /// Anything else, byte by byte.
+    Host(Arc<dyn CharFile>),
 }
 
-/// Whether the first process gets a terminal.
-pub(super) fn has_terminal(kernel: &Kernel) -> bool {
-    kernel.config.run.is_none() || is_tty(HostStream::stdin())
+/// Umbra's own standard streams, opened once.
+pub(super) struct Streams {
+    /// Whether the first process has a terminal.
+    pub(super) terminal: bool,
+    streams: [Stream; 3],
 }
 
-/// A table with descriptors 0, 1 and 2.
-pub(super) fn open(kernel: &Kernel, ctx: &FsContext) -> Result<Arc<FdTable>, String> {
-    let table = FdTable::new();
-    let place = |fd: i32, file: Arc<File>| {
-        table.place(fd, file, false, 1024).map_err(failed("standard streams"))
-    };
-    if kernel.config.run.is_none() {
-        let console = console_file(kernel, ctx)?;
-        for fd in 0..3 {
-            place(fd, console.clone())?;
+impl Streams {
+    /// Looks at the host's. Without `run` all three are the console.
+    pub(super) fn new(config: &Config) -> Result<Streams, String> {
+        if config.run.is_none() {
+            let streams = [Stream::Terminal, Stream::Terminal, Stream::Terminal];
+            return Ok(Streams { terminal: true, streams });
         }
-        return Ok(table);
+        let terminal = is_tty(HostStream::stdin());
+        let mut streams = [Stream::None, Stream::None, Stream::None];
+        for (fd, s) in (0..).zip(&mut streams) {
+            *s = match HostStream::inherited(fd) {
+                Err(_) => Stream::None,
+                Ok(h) if terminal && h.is_tty() => Stream::Terminal,
+                Ok(h) => Stream::Host(
+                    StreamFile::new(h, fd == 0, fd != 0).map_err(failed("standard streams"))?,
+                ),
+            };
+        }
+        Ok(Streams { terminal, streams })
     }
-    let terminal = if has_terminal(kernel) { Some(console_file(kernel, ctx)?) } else { None };
-    for fd in 0..3 {
-        // A stream that Umbra was started without stays closed.
-        let Ok(stream) = HostStream::inherited(fd) else { continue };
-        let file = match &terminal {
-            Some(t) if stream.is_tty() => t.clone(),
-            _ => stream_file(kernel, stream, fd == 0)?,
-        };
-        place(fd, file)?;
+
+    /// A table with descriptors 0, 1 and 2.
+    pub(super) fn open(&self, kernel: &Kernel, ctx: &FsContext) -> Result<Arc<FdTable>, String> {
+        let table = FdTable::new();
+        let mut console = None;
+        for (fd, s) in (0..).zip(&self.streams) {
+            let file = match s {
+                Stream::None => continue,
+                Stream::Terminal => match &console {
+                    Some(c) => Arc::clone(c),
+                    None => Arc::clone(console.insert(console_file(kernel, ctx)?)),
+                },
+                Stream::Host(device) => {
+                    let flags = if fd == 0 { OpenFlags::empty() } else { OpenFlags::WRONLY };
+                    wrap(kernel, device.clone(), DevNum::new(0, 0), flags, FileType::Fifo)
+                }
+            };
+            table.place(fd, file, false, 1024).map_err(failed("standard streams"))?;
+        }
+        Ok(table)
     }
-    Ok(table)
 }

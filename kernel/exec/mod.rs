@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use arch::Regs;
 use base::limits::MAX_ARG_STRLEN;
 use base::{Cap, Cred, Errno, PollEvents, Result, Sleep, UserAddr, Wake, err};
+use fs::vfs_inode::Executing;
 use fs::{File, FileType, LookupFlags, OpenFlags, Path};
 use mm::{AddressSpace, MmLimits};
 
@@ -67,8 +68,8 @@ pub struct Program {
     pub file: Arc<File>,
     /// Its head.
     pub head: Vec<u8>,
-    /// Where it was found.
-    pub path: Path,
+    /// Where it was found; writers are kept out.
+    pub image: Arc<Executing>,
 }
 
 fn open_program(cx: &Ctx<'_>, base: Option<&Path>, name: &[u8], nofollow: bool) -> Result<Program> {
@@ -94,9 +95,10 @@ fn open_program(cx: &Ctx<'_>, base: Option<&Path>, name: &[u8], nofollow: bool) 
     let root = Arc::new(Cred::root());
     let file = fs::ops::open_path(&ctx, &root, &TaskCaller::new(cx), &path, OpenFlags::empty())?;
     let mut head = vec![0; HEAD];
+    let image = Arc::new(Executing::new(path)?);
     let n = elf::read_full(&file, 0, &mut head)?;
     head.truncate(n);
-    Ok(Program { file, head, path })
+    Ok(Program { file, head, image })
 }
 
 /// `#! interpreter [argument]`: both without blanks around them.
@@ -109,8 +111,8 @@ fn parse_script(head: &[u8]) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>> {
     let start = line.iter().position(|b| !blank(b)).ok_or(Errno::ENOEXEC)?;
     let line = &line[start..];
     let name_end = line.iter().position(|b| blank(b) || *b == 0);
-    if end.is_none() && name_end.is_none() {
-        return err(Errno::ENOEXEC); // the name is cut off
+    if end.is_none() && name_end.is_none() && head.len() >= 256 {
+        return err(Errno::ENOEXEC); // the name may be cut off
     }
     let name = &line[..name_end.unwrap_or(line.len())];
     if name.is_empty() {
@@ -141,7 +143,7 @@ pub fn execve(
         argv.push(Vec::new()); // as Linux since 5.18
     }
     let mut program = open_program(cx, base, name, nofollow)?;
-    let set_id = program.path.clone();
+    let set_id = program.image.path().clone();
     let mut exec_name = name.to_vec();
     let first_name = if let (Some(b), true) = (base, !name.starts_with(b"/")) {
         if name.is_empty() { b.full_name() } else { [&b.full_name()[..], b"/", name].concat() }
@@ -163,7 +165,7 @@ pub fn execve(
         program = open_program(cx, None, &interp, false)?;
         script_name = interp;
     }
-    let set_id = if rewrites == 0 { set_id } else { program.path.clone() };
+    let set_id = if rewrites == 0 { set_id } else { program.image.path().clone() };
     let main = elf::Image::parse(&program)?;
     let interp = match &main.interp {
         Some(name) => {
@@ -371,7 +373,12 @@ mod tests {
             p("#! /usr/bin/env  python3 -u \nx"),
             Some((b"/usr/bin/env".to_vec(), Some(b"python3 -u".to_vec())))
         );
-        assert_eq!(p("#!/bin/sh"), None, "a line without its end may be cut");
+        assert_eq!(p("#!/bin/sh"), Some((b"/bin/sh".to_vec(), None)), "the file ends the line");
+        assert_eq!(
+            p(&format!("#!/{}", "x".repeat(300))),
+            None,
+            "a line without its end may be cut"
+        );
         assert_eq!(p("#!\n"), None);
         assert_eq!(p("\x7fELF"), None);
     }

@@ -153,7 +153,7 @@ pub fn load(
         env_start: UserAddr(env_at.0.first().copied().unwrap_or(env_end)),
         env_end: UserAddr(env_end),
         auxv,
-        exe: Some(Arc::new(program.path.clone())),
+        exe: Some(program.image.clone()),
     });
     Ok(Start { entry: UserAddr(entry), sp: UserAddr(sp) })
 }

@@ -105,7 +105,8 @@ fn is_ignored(p: &Process, t: &Task, signo: u32) -> bool {
 
 fn room(kernel: &Kernel, p: &Process, info: &SigInfo) -> bool {
     let _ = kernel;
-    let queued = p.pending.lock().len()
+    let shared = p.pending.lock().len();
+    let queued = shared
         + p.state.lock().threads.iter().map(|t| t.signals.lock().pending.len()).sum::<usize>();
     // The kernel's own and kill(2)'s always find room: they are kept once each.
     (queued as u64) < p.rlimit(Resource::Sigpending) || info.signo < nr::RTMIN

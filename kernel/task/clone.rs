@@ -120,6 +120,13 @@ pub fn clone(cx: &mut Ctx<'_>, a: &CloneArgs) -> Result<i64> {
         p.oom_score_adj.store(old.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
         p.personality.store(old.personality.load(Ordering::Relaxed), Ordering::Relaxed);
         p.dumpable.store(old.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
+        for (from, to) in [
+            (&old.coredump_filter, &p.coredump_filter),
+            (&old.loginuid, &p.loginuid),
+            (&old.sessionid, &p.sessionid),
+        ] {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
         p
     };
 

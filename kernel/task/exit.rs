@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use base::{PollEvents, UserMemory};
 
-use super::Task;
+use super::{Remains, Task};
 use crate::Kernel;
 use crate::signal::queue::{SigInfo, code, sa};
 use crate::signal::set::nr;
@@ -45,6 +45,10 @@ pub fn exit_thread(cx: Ctx<'_>) {
     task.utime_ns.store(0, Ordering::Relaxed);
     task.sched.runtime.store(0, Ordering::Relaxed);
 
+    if task.tid() == process.pid {
+        let remains = Remains { comm: *task.comm.lock(), cred: task.cred() };
+        process.lock().remains = Some(remains);
+    }
     kernel.tree.lock().remove_task(task.tid());
     let last = {
         let mut s = process.lock();
@@ -136,7 +140,8 @@ fn exit_process(kernel: &Arc<Kernel>, task: &Arc<Task>, status: i32) {
             let Some(n) = tree.node(c) else { continue };
             (n.process.clone(), n.process.lock().zombie.is_some())
         };
-        for t in child.lock().threads.clone() {
+        let threads = child.lock().threads.clone();
+        for t in threads {
             let sig = t.pdeathsig.load(Ordering::Relaxed);
             if sig != 0 {
                 let _ = kernel.signal_task(&t, SigInfo::user(sig, code::USER, p.pid, 0));

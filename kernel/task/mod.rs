@@ -68,6 +68,12 @@ pub struct Process {
     pub unkillable: AtomicBool,
     /// personality(2).
     pub personality: AtomicU32,
+    /// `/proc/PID/coredump_filter`.
+    pub coredump_filter: AtomicU32,
+    /// `/proc/PID/loginuid` and `sessionid`; `u32::MAX`: not set.
+    pub loginuid: AtomicU32,
+    /// See `loginuid`.
+    pub sessionid: AtomicU32,
     /// Who gets its exit signal may have been changed by CLONE_PARENT; 0: none.
     pub exit_signal: AtomicU32,
 }
@@ -108,6 +114,17 @@ pub struct ProcessState {
     pub execed: bool,
     /// A thread is about to kill its siblings for execve.
     pub exec_leader: Option<u32>,
+    /// What /proc shows of the first thread after its end.
+    pub remains: Option<Remains>,
+}
+
+/// What stays of a thread that has ended, until its process is waited for.
+#[derive(Clone, Debug)]
+pub struct Remains {
+    /// Its name.
+    pub comm: [u8; 16],
+    /// Its credentials.
+    pub cred: Arc<Cred>,
 }
 
 /// A thread.
@@ -152,6 +169,7 @@ pub struct Task {
     pub majflt: AtomicU64,
     /// The system call that it is in, for /proc and the panic report.
     pub in_syscall: AtomicU32,
+    syscall_args: [AtomicU64; 6],
     /// sched_setscheduler's policy and priority, as set.
     pub policy: AtomicU32,
     /// See `policy`.
@@ -324,6 +342,20 @@ impl Task {
         run.saturating_sub(self.utime_ns.load(Ordering::Relaxed))
     }
 
+    /// Notes the system call that it enters, for /proc/PID/syscall.
+    #[inline]
+    pub(crate) fn enter_syscall(&self, nr: u64, args: &[u64; 6]) {
+        for (slot, arg) in self.syscall_args.iter().zip(args) {
+            slot.store(*arg, Ordering::Relaxed);
+        }
+        self.in_syscall.store(nr as u32, Ordering::Relaxed);
+    }
+
+    /// The arguments of the system call that it is in.
+    pub fn syscall_args(&self) -> [u64; 6] {
+        std::array::from_fn(|i| self.syscall_args[i].load(Ordering::Relaxed))
+    }
+
     /// Its siblings and itself.
     pub fn threads(&self) -> Vec<Arc<Task>> {
         self.process.state.lock().threads.clone()
@@ -417,6 +449,7 @@ impl NewTask {
             minflt: AtomicU64::new(0),
             majflt: AtomicU64::new(0),
             in_syscall: AtomicU32::new(u32::MAX),
+            syscall_args: Default::default(),
             policy: AtomicU32::new(0),
             rt_priority: AtomicU32::new(0),
             ioprio: AtomicU32::new(0),
@@ -450,6 +483,9 @@ pub(crate) fn new_process(
         unkillable: AtomicBool::new(false),
         dumpable: AtomicU32::new(1),
         personality: AtomicU32::new(0),
+        coredump_filter: AtomicU32::new(0x33),
+        loginuid: AtomicU32::new(u32::MAX),
+        sessionid: AtomicU32::new(u32::MAX),
         exit_signal: AtomicU32::new(crate::signal::set::nr::CHLD),
     })
 }

@@ -199,7 +199,7 @@ fn floating_trap(cx: &mut Ctx<'_>) -> u64 {
 fn syscall(cx: &mut Ctx<'_>, nr: u64, args: &[u64; 6], entered: u64) {
     cx.nr = nr;
     cx.registers_set = false;
-    cx.task.in_syscall.store(nr as u32, Ordering::Relaxed);
+    cx.task.enter_syscall(nr, args);
     let text = trace::enabled(trace::Category::Syscall).then(|| table::show(&cx.mm, nr, args));
     let result = table::dispatch(cx, nr, args);
     cx.task.in_syscall.store(u32::MAX, Ordering::Relaxed);
