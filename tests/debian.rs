@@ -212,7 +212,7 @@ fn system_tools_have_their_shape() {
         ("vmstat", &["procs", "memory", "free", "[0]"]),
         ("w", &["load average:", "[0]"]),
         ("pgrep -l bash", &["bash", "[0]"]),
-        ("ps -ef --forest", &["UID", "PPID", "\\_ ps -ef", "[0]"]),
+        ("ps -ef --forest", &["UID", "PPID", "ps -ef --forest", "[0]"]),
         ("cat /proc/cpuinfo", &["processor\t: 0", "model name", "flags", "[0]"]),
         ("cat /proc/self/mountinfo", &[" / / ", " - ext4 /dev/ubda ", "[0]"]),
         ("id", &["uid=0(root) gid=0(root)", "[0]"]),
