@@ -237,7 +237,7 @@ impl Expire for Timer {
                 me.arm(&kernel, &mut s);
                 return;
             }
-            let missed = if s.interval == 0 { 0 } else { (now - at) / s.interval };
+            let missed = (now - at).checked_div(s.interval).unwrap_or(0);
             s.at = (s.interval != 0).then(|| at + (missed + 1) * s.interval);
             me.arm(&kernel, &mut s);
             let missed = u32::try_from(missed).unwrap_or(i32::MAX as u32);
