@@ -17,6 +17,7 @@ use crate::Kernel;
 use crate::signal::queue::{Fields, SigInfo, code};
 use crate::signal::set::nr;
 use crate::syscall::Ctx;
+use crate::task::limits::Resource;
 use crate::task::{Process, Task};
 
 /// Most timers of one process.
@@ -100,10 +101,61 @@ struct Timer {
     state: SpinLock<TimerState>,
 }
 
+/// RLIMIT_CPU: looks at the process's CPU time when the limit may have been reached.
+struct CpuLimit {
+    process: Weak<Process>,
+    kernel: Weak<Kernel>,
+}
+
+impl CpuLimit {
+    /// Arms the next look. CPU time cannot pass faster than real time, so that is the earliest moment.
+    fn arm(self: &Arc<Self>, kernel: &Kernel, process: &Process) {
+        let (soft, hard) = process.rlimits.lock().0[Resource::Cpu as usize];
+        if soft == u64::MAX && hard == u64::MAX {
+            return;
+        }
+        let used = cpu_ns(process);
+        let next_second = used / NS + 1;
+        let at = if next_second <= soft { soft } else { next_second.min(hard) };
+        let left = Duration::from_nanos(at.saturating_mul(NS).saturating_sub(used));
+        let weak: Weak<dyn Expire> = Arc::downgrade(&(self.clone() as Arc<dyn Expire>));
+        kernel.sched.timers.call(arch::clock::monotonic() + left, weak);
+    }
+}
+
+const NS: u64 = 1_000_000_000;
+
+fn cpu_ns(p: &Process) -> u64 {
+    let (u, s) = p.times();
+    u + s
+}
+
+impl Expire for CpuLimit {
+    fn expire(&self, _now: Instant) {
+        let (Some(kernel), Some(process)) = (self.kernel.upgrade(), self.process.upgrade()) else {
+            return;
+        };
+        let me = process.timers.cpu_limit.lock().clone();
+        let Some(me) = me.filter(|m| std::ptr::eq(&**m, self)) else { return };
+        let (soft, hard) = process.rlimits.lock().0[Resource::Cpu as usize];
+        let used = cpu_ns(&process) / NS;
+        if used >= hard {
+            // SIGKILL has no queue that could be full.
+            let _ = kernel.signal_process(&process, SigInfo::kernel(nr::KILL));
+            return;
+        }
+        if used >= soft {
+            let _ = kernel.signal_process(&process, SigInfo::kernel(nr::XCPU)); // kept once if pending
+        }
+        me.arm(&kernel, &process);
+    }
+}
+
 /// All timers of a process. Numbers from 0 are POSIX timers; interval timers are apart.
 pub struct ProcessTimers {
     posix: SpinLock<BTreeMap<i32, Arc<Timer>>>,
     itimers: SpinLock<[Option<Arc<Timer>>; 3]>,
+    cpu_limit: SpinLock<Option<Arc<CpuLimit>>>,
 }
 
 impl Default for ProcessTimers {
@@ -111,6 +163,7 @@ impl Default for ProcessTimers {
         ProcessTimers {
             posix: SpinLock::new(Rank::Signal, BTreeMap::new()),
             itimers: SpinLock::new(Rank::Signal, [None, None, None]),
+            cpu_limit: SpinLock::new(Rank::Signal, None),
         }
     }
 }
@@ -261,6 +314,14 @@ impl ProcessTimers {
 
     fn posix_timer(&self, id: i32) -> Result<Arc<Timer>> {
         self.posix.lock().get(&id).cloned().ok_or_else(|| Errno::EINVAL.into())
+    }
+
+    /// RLIMIT_CPU was set or inherited: watches the CPU time from now on.
+    pub fn watch_cpu(&self, kernel: &Arc<Kernel>, process: &Arc<Process>) {
+        let watch =
+            Arc::new(CpuLimit { process: Arc::downgrade(process), kernel: Arc::downgrade(kernel) });
+        *self.cpu_limit.lock() = Some(watch.clone());
+        watch.arm(kernel, process);
     }
 
     /// setitimer(2): gives the old setting.

@@ -126,6 +126,9 @@ pub fn prlimit64(
             cx.require(Cap::SysResource)?;
         }
         p.rlimits.lock().0[which as usize] = (soft, hard);
+        if which == Resource::Cpu as u32 {
+            p.timers.watch_cpu(cx.kernel, &p);
+        }
         if let Some(mm) = p.any_thread().and_then(|t| t.mm()) {
             mm.set_limits(exec::mm_limits(&p));
         }
