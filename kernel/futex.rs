@@ -402,3 +402,7 @@ pub fn leave_image(cx: &Ctx<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "futex_tests.rs"]
+mod tests;

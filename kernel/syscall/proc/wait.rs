@@ -119,3 +119,18 @@ pub fn waitid(
     }
     Ok(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the macros of `<sys/wait.h>` take it apart.
+    #[test]
+    fn wait_status() {
+        let s = super::wait_status;
+        assert_eq!(s(What::Exited(7 << 8)), 0x700); // WIFEXITED, WEXITSTATUS 7
+        assert_eq!(s(What::Exited(9)), 9); // WIFSIGNALED, WTERMSIG 9
+        assert_eq!(s(What::Stopped(nr::TSTP)), 20 << 8 | 0x7f); // WIFSTOPPED, WSTOPSIG 20
+        assert_eq!(s(What::Continued), 0xffff); // WIFCONTINUED
+    }
+}
