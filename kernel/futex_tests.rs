@@ -75,7 +75,7 @@ fn waiters_are_woken_in_order_and_by_bitset() {
 #[test]
 fn a_requeue_wakes_some_and_moves_some() {
     // All pairs of buckets: below, above, the same.
-    for to in (0..64).map(|i| key(1 << 20 | i * 4)).chain([key(8)]) {
+    for to in (0..64).map(|i| key((1 << 20) | (i * 4))).chain([key(8)]) {
         let f = Fixture::new(6, &key(8));
         assert_eq!(f.futexes.requeue(&key(8), &to, 1, 3), (1, 3));
         assert_eq!(f.woken(), [0]);
