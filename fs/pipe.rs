@@ -455,7 +455,10 @@ pub fn pipe(vfs: &Vfs, cred: &Arc<Cred>, flags: OpenFlags) -> Result<(Arc<File>,
     };
     let ops = [end(true), end(false)];
     let modes = [nonblock, nonblock | OpenFlags::WRONLY];
-    Ok(vfs.anon().pair(ops, modes, cred, FileType::Fifo, 0o600))
+    let (reader, writer) = vfs.anon().pair(ops, modes, cred, FileType::Fifo, 0o600);
+    // Opening /proc/self/fd/N finds this pipe again.
+    reader.path.inode().vfs.fifo(|| pipe);
+    Ok((reader, writer))
 }
 
 /// Opens a FIFO: waits for the other side unless O_NONBLOCK or O_RDWR (fifo(7)).
@@ -463,8 +466,11 @@ pub(crate) fn open_fifo(inode: &Arc<Inode>, flags: OpenFlags) -> Result<Arc<dyn 
     let ino = inode.ino;
     let pipe = inode.vfs.fifo(|| Arc::new(Pipe::new(ino)));
     let (read, write) = (flags.readable(), flags.writable());
-    let nonblock = flags.contains(OpenFlags::NONBLOCK);
-    if write && !read && nonblock && pipe.readers.load(Ordering::Acquire) == 0 {
+    // Only a FIFO's open waits for the other end: an unnamed pipe that is opened again by its
+    // descriptor does not.
+    let named = inode.fs.type_name() != crate::anon::TYPE_NAME;
+    let nonblock = flags.contains(OpenFlags::NONBLOCK) || !named;
+    if named && write && !read && nonblock && pipe.readers.load(Ordering::Acquire) == 0 {
         return err(Errno::ENXIO);
     }
     let readers_were = pipe.reader_opens.load(Ordering::Acquire);
@@ -472,7 +478,7 @@ pub(crate) fn open_fifo(inode: &Arc<Inode>, flags: OpenFlags) -> Result<Arc<dyn 
     pipe.join(read, write);
     let mut end = PipeEnd { pipe, read, write, no_writer_yet: None };
     // From here on an error drops `end`, which leaves again.
-    if read && !write && end.pipe.writers.load(Ordering::Acquire) == 0 {
+    if named && read && !write && end.pipe.writers.load(Ordering::Acquire) == 0 {
         if nonblock {
             end.no_writer_yet = Some(writers_were);
         } else {

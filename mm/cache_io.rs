@@ -33,6 +33,12 @@ impl PageCache {
                     let r = self.copy_out(run.start().addr().add(in_page as usize), sink, n);
                     r.map(|got| (got, got < n))
                 }
+                // A hole in memory-only files needs no memory to be read.
+                None if !self.evictable() => {
+                    let next = self.next_cached(index).map_or(end, |i| i * PAGE).min(end);
+                    let n = (next - pos).min(1 << 20) as usize;
+                    sink.write_zeros(n).map(|got| (got, got < n))
+                }
                 None => {
                     let window = self.read_window(index, last - index + 1);
                     match self.load(index, window, Need::Clean) {

@@ -14,6 +14,7 @@ pub mod poll;
 pub mod proc;
 pub mod sched;
 pub mod sig;
+pub mod socket;
 pub mod table;
 pub mod time;
 

@@ -4,7 +4,7 @@ use base::{Errno, UserAddr, err};
 use mm::AddressSpace;
 
 use super::args::{Arg, Fd, Octal, Signo, Str};
-use super::{Ctx, SysResult, file, io, mem, misc, path, poll, proc, sched, sig, time};
+use super::{Ctx, SysResult, file, io, mem, misc, path, poll, proc, sched, sig, socket, time};
 
 /// How much of a call is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,6 +140,21 @@ syscalls! {
         38 setitimer(which: u32, new: UserAddr, old: UserAddr) => time::setitimer, Full, "";
         39 getpid() => proc::getpid, Full, "";
         40 sendfile(out: Fd, input: Fd, offset: UserAddr, count: usize) => io::sendfile, Full, "";
+        41 socket(family: i32, kind: i32, protocol: i32) => socket::socket, Partial, "no address family yet: EAFNOSUPPORT";
+        42 connect(fd: Fd) => socket::not_a_socket, Partial, "no descriptor is a socket: ENOTSOCK";
+        43 accept(fd: Fd) => socket::not_a_socket, Partial, "no descriptor is a socket: ENOTSOCK";
+        44 sendto(fd: Fd) => socket::not_a_socket, Partial, "no descriptor is a socket: ENOTSOCK";
+        45 recvfrom(fd: Fd) => socket::not_a_socket, Partial, "no descriptor is a socket: ENOTSOCK";
+        46 sendmsg(fd: Fd) => socket::not_a_socket, Partial, "no descriptor is a socket: ENOTSOCK";
+        47 recvmsg(fd: Fd) => socket::not_a_socket, Partial, "no descriptor is a socket: ENOTSOCK";
+        48 shutdown(fd: Fd) => socket::not_a_socket, Partial, "no descriptor is a socket: ENOTSOCK";
+        49 bind(fd: Fd) => socket::not_a_socket, Partial, "no descriptor is a socket: ENOTSOCK";
+        50 listen(fd: Fd) => socket::not_a_socket, Partial, "no descriptor is a socket: ENOTSOCK";
+        51 getsockname(fd: Fd) => socket::not_a_socket, Partial, "no descriptor is a socket: ENOTSOCK";
+        52 getpeername(fd: Fd) => socket::not_a_socket, Partial, "no descriptor is a socket: ENOTSOCK";
+        53 socketpair(family: i32, kind: i32, protocol: i32, fds: UserAddr) => socket::socketpair, Partial, "no address family yet: EAFNOSUPPORT";
+        54 setsockopt(fd: Fd) => socket::not_a_socket, Partial, "no descriptor is a socket: ENOTSOCK";
+        55 getsockopt(fd: Fd) => socket::not_a_socket, Partial, "no descriptor is a socket: ENOTSOCK";
         56 clone(flags: u64, stack: UserAddr, ptid: UserAddr, ctid: UserAddr, tls: u64) => proc::clone, Partial, "no new namespaces";
         57 fork() => proc::fork, Full, "";
         58 vfork() => proc::vfork, Full, "";
@@ -312,6 +327,7 @@ syscalls! {
         285 fallocate(fd: Fd, mode: u32, offset: i64, len: i64) => file::fallocate, Full, "";
         286 timerfd_settime(fd: Fd, flags: u32, new: UserAddr, old: UserAddr) => poll::timerfd_settime, Full, "";
         287 timerfd_gettime(fd: Fd, value: UserAddr) => poll::timerfd_gettime, Full, "";
+        288 accept4(fd: Fd) => socket::not_a_socket, Partial, "no descriptor is a socket: ENOTSOCK";
         289 signalfd4(fd: Fd, mask: UserAddr, size: usize, flags: u32) => poll::signalfd4, Full, "";
         290 eventfd2(count: u32, flags: u32) => poll::eventfd2, Full, "";
         291 epoll_create1(flags: u32) => poll::epoll_create1, Full, "";
@@ -351,21 +367,6 @@ syscalls! {
         29 shmget "System V IPC is planned";
         30 shmat "";
         31 shmctl "";
-        41 socket "networking comes with net";
-        42 connect "";
-        43 accept "";
-        44 sendto "";
-        45 recvfrom "";
-        46 sendmsg "";
-        47 recvmsg "";
-        48 shutdown "";
-        49 bind "";
-        50 listen "";
-        51 getsockname "";
-        52 getpeername "";
-        53 socketpair "";
-        54 setsockopt "";
-        55 getsockopt "";
         64 semget "";
         65 semop "";
         66 semctl "";
@@ -411,7 +412,6 @@ syscalls! {
         250 keyctl "";
         256 migrate_pages "";
         279 move_pages "";
-        288 accept4 "";
         298 perf_event_open "";
         299 recvmmsg "";
         300 fanotify_init "";
