@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(UserAddr(0x2000).page_up(), Some(UserAddr(0x2000)));
         assert!(UserAddr::NULL.is_null() && UserAddr::NULL.is_page_aligned());
         assert_eq!(Pfn(3).addr().add(4095).pfn(), Pfn(3));
-        assert_eq!(Pfn(u32::MAX).addr(), PhysAddr(0xffff_ffff_000));
+        assert_eq!(Pfn(u32::MAX).addr(), PhysAddr(0x0fff_ffff_f000));
         assert_eq!([0, 1, 4096, 4097].map(pages_for), [0, 1, 1, 2]);
     }
 }
