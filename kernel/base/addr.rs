@@ -116,3 +116,29 @@ impl PhysAddr {
 pub const fn pages_for(bytes: u64) -> u64 {
     bytes.div_ceil(PAGE_SIZE as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_addresses_do_not_wrap() {
+        let top = UserAddr(u64::MAX);
+        assert_eq!(top.add(0).map_err(|e| e.errno()), Ok(top));
+        assert_eq!(top.add(1).map_err(|e| e.errno()), Err(Errno::EFAULT));
+        assert_eq!(top.page_up(), None);
+        assert_eq!(top.page_down(), UserAddr(u64::MAX - 4095));
+    }
+
+    #[test]
+    fn pages() {
+        let a = UserAddr(0x1234);
+        assert_eq!((a.page_down(), a.page_up()), (UserAddr(0x1000), Some(UserAddr(0x2000))));
+        assert_eq!((a.page_offset(), a.vpn()), (0x234, 1));
+        assert_eq!(UserAddr(0x2000).page_up(), Some(UserAddr(0x2000)));
+        assert!(UserAddr::NULL.is_null() && UserAddr::NULL.is_page_aligned());
+        assert_eq!(Pfn(3).addr().add(4095).pfn(), Pfn(3));
+        assert_eq!(Pfn(u32::MAX).addr(), PhysAddr(0x0fff_ffff_f000));
+        assert_eq!([0, 1, 4096, 4097].map(pages_for), [0, 1, 1, 2]);
+    }
+}

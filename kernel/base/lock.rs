@@ -300,3 +300,35 @@ impl<T: ?Sized> fmt::Debug for MutexGuard<'_, T> {
         f.write_str("MutexGuard")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inward_is_allowed() {
+        let outer = SpinLock::new(Rank::ProcessTree, 1);
+        let inner = SpinLock::new(Rank::Leaf, 2);
+        let (a, b) = (outer.lock(), inner.lock());
+        assert_eq!(*a + *b, 3);
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "lock order: ProcessTree taken while holding")]
+    fn outward_panics() {
+        let outer = SpinLock::new(Rank::ProcessTree, ());
+        let inner = SpinLock::new(Rank::Leaf, ());
+        let _inner = inner.lock();
+        drop(outer.lock());
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "sleeping or doing I/O under")]
+    fn sleeping_with_a_spin_lock_held_panics() {
+        let lock = SpinLock::new(Rank::Leaf, ());
+        let _held = lock.lock();
+        assert_may_sleep();
+    }
+}

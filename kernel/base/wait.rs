@@ -383,3 +383,56 @@ impl Drop for PollTable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counter(AtomicU32);
+
+    impl Wake for Counter {
+        fn wake(&self, _events: PollEvents) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn exclusive_waiters_are_woken_one_at_a_time_the_others_all() {
+        let q = WaitQueue::new();
+        let all: [Arc<Counter>; 4] = Default::default();
+        let tickets: Vec<Ticket> =
+            all.iter().enumerate().map(|(i, c)| q.register(c.clone(), i % 2 == 1)).collect();
+        let seen = || all.each_ref().map(|c| c.0.load(Ordering::SeqCst));
+        q.wake_one(PollEvents::IN);
+        let now = seen();
+        assert_eq!((now[0], now[2], now[1] + now[3]), (1, 1, 1));
+        q.wake_all(PollEvents::IN);
+        assert_eq!((seen()[0], seen()[2]), (2, 2));
+        tickets.into_iter().for_each(|t| q.remove(t));
+        assert_eq!(q.waiters(), 0);
+        q.wake_all(PollEvents::IN);
+        assert_eq!(seen()[0], 2, "who has left hears nothing");
+    }
+
+    /// Host threads as tasks: however the two interleave, no wake-up is lost.
+    #[test]
+    fn no_wake_up_is_lost() {
+        for _ in 0..200 {
+            let q = WaitQueue::new();
+            let there = AtomicBool::new(false);
+            std::thread::scope(|s| {
+                let waiter = s.spawn(|| {
+                    q.wait_until(Sleep::Uninterruptible, None, || {
+                        there.load(Ordering::SeqCst).then_some(7)
+                    })
+                });
+                there.store(true, Ordering::SeqCst);
+                q.wake_all(PollEvents::empty());
+                assert_eq!(waiter.join().ok().and_then(|r| r.ok()), Some(7));
+            });
+        }
+    }
+}
