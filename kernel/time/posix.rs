@@ -132,7 +132,9 @@ fn cpu_ns(p: &Process) -> u64 {
 
 impl Expire for CpuLimit {
     fn expire(&self, _now: Instant) {
-        let (Some(kernel), Some(process)) = (self.kernel.upgrade(), self.process.upgrade()) else { return };
+        let (Some(kernel), Some(process)) = (self.kernel.upgrade(), self.process.upgrade()) else {
+            return;
+        };
         let me = process.timers.cpu_limit.lock().clone();
         let Some(me) = me.filter(|m| std::ptr::eq(&**m, self)) else { return };
         let (soft, hard) = process.rlimits.lock().0[Resource::Cpu as usize];
@@ -316,10 +318,8 @@ impl ProcessTimers {
 
     /// RLIMIT_CPU was set or inherited: watches the CPU time from now on.
     pub fn watch_cpu(&self, kernel: &Arc<Kernel>, process: &Arc<Process>) {
-        let watch = Arc::new(CpuLimit {
-            process: Arc::downgrade(process),
-            kernel: Arc::downgrade(kernel),
-        });
+        let watch =
+            Arc::new(CpuLimit { process: Arc::downgrade(process), kernel: Arc::downgrade(kernel) });
         *self.cpu_limit.lock() = Some(watch.clone());
         watch.arm(kernel, process);
     }
