@@ -6,6 +6,7 @@
 
 mod common;
 
+use common::batch::{Verdicts, clip};
 use common::{Guard, Scratch, cache, is_root, repo, run, skipped, tool, umbra};
 use std::fmt::Write as _;
 use std::fs;
@@ -131,32 +132,32 @@ fn difference(host: &str, guest: &str) -> String {
 /// Every second script, so that two run side by side.
 fn half(which: usize) {
     let Some(debian) = debian() else { return };
-    let (mut bad, mut good) = (String::new(), 0);
+    let known = common::batch::expected_failures();
+    let mut verdicts = Verdicts::default();
     for case in cases().iter().skip(which).step_by(2) {
         let host = native(&debian.tree, &case.script, case.limit);
         let guest =
             std::panic::catch_unwind(|| in_umbra(&[], &debian.image, &case.script, case.limit));
-        let Ok(guest) = guest else {
-            let _ = writeln!(bad, "== {}: no end within {:?}", case.name, case.limit);
-            continue;
+        let name = format!("debian/{}", case.name);
+        let failure = match guest {
+            Err(_) => Some(format!("no end within {:?}", case.limit)),
+            Ok(g) if g.stdout == host.stdout && g.status.code() == host.status.code() => None,
+            Ok(g) => Some(explain(&host, &g)),
         };
-        let text = |o: &Output| String::from_utf8_lossy(&o.stdout).into_owned();
-        if host.stdout == guest.stdout && host.status.code() == guest.status.code() {
-            good += 1;
-            continue;
-        }
-        let _ = writeln!(
-            bad,
-            "== {} (tests/debian/{0}.sh): host {}, umbra {}\n{}    umbra's standard error:\n{}",
-            case.name,
-            host.status,
-            guest.status,
-            difference(&text(&host), &text(&guest)),
-            common::batch::clip(&String::from_utf8_lossy(&guest.stderr))
-        );
+        verdicts.add(&name, failure, known.get(&name));
     }
-    common::say(&format!("debian: {good} programs equal"));
-    assert!(bad.is_empty(), "{bad}");
+    verdicts.finish("programs in Debian");
+}
+
+fn explain(host: &Output, guest: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!(
+        "host {}, umbra {}\n{}    umbra's standard error:\n{}",
+        host.status,
+        guest.status,
+        difference(&text(&host.stdout), &text(&guest.stdout)),
+        clip(&text(&guest.stderr))
+    )
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// What a stub may have mapped: its text, its requests (never writable), guest memory, and
@@ -30,6 +31,12 @@ fn foreign_mappings(p: &Proc) -> Vec<String> {
         }
     };
     maps.lines().filter(|l| !known(l)).map(str::to_owned).collect()
+}
+
+/// The hostile programs; the tests of this file run side by side and must build them once.
+fn escape() -> &'static build::Suite {
+    static SUITE: OnceLock<build::Suite> = OnceLock::new();
+    SUITE.get_or_init(|| build::suite("escape"))
 }
 
 /// A guest with processes, threads and files in several states, then silence.
@@ -98,7 +105,7 @@ fn stubs_hold_nothing_of_the_host() {
 /// The same of mappings at any moment while processes come and go and hostile programs run.
 #[test]
 fn stubs_hold_nothing_while_they_change() {
-    let suite = build::suite("escape");
+    let suite = escape();
     let list = build::Suite::list(&suite.programs).replace('\n', ";");
     let mut cmd = umbra(&["mem=512M", "quiet"], &suite.image, &["/t/runner", "-l", &list]);
     cmd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -174,7 +181,7 @@ fn host_state(dirs: &[&Path]) -> BTreeSet<String> {
 /// working directory, home, devices and names of the host are as before.
 #[test]
 fn a_hostile_guest_leaves_the_host_alone() {
-    let suite = build::suite("escape");
+    let suite = escape();
     let dir = Scratch::new("hostile");
     let (cwd, home, tmp) = (dir.path("cwd"), dir.path("home"), dir.path("tmp"));
     for d in [&cwd, &home, &tmp] {
@@ -221,7 +228,7 @@ fn the_kernel_keeps_to_its_list() {
     if !have("strace") {
         return skipped(name, "no strace here");
     }
-    let suite = build::suite("escape");
+    let suite = escape();
     let dir = Scratch::new("strace");
     let log = dir.path("log");
     let programs: Vec<_> =

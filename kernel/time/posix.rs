@@ -174,6 +174,15 @@ impl std::fmt::Debug for ProcessTimers {
     }
 }
 
+/// After an expiry that was due at `at`, seen at `now`: when the next one is due, if the timer is
+/// periodic, and how many were missed in between (its overruns).
+fn next_expiry(at: u64, interval: u64, now: u64) -> (Option<u64>, u64) {
+    let missed = now.saturating_sub(at).checked_div(interval).unwrap_or(0);
+    // A time that does not fit never comes.
+    let next = interval.saturating_mul(missed + 1).saturating_add(at);
+    ((interval != 0).then_some(next), missed)
+}
+
 impl Timer {
     fn now(&self) -> u64 {
         match self.clock {
@@ -290,8 +299,8 @@ impl Expire for Timer {
                 me.arm(&kernel, &mut s);
                 return;
             }
-            let missed = if s.interval == 0 { 0 } else { (now - at) / s.interval };
-            s.at = (s.interval != 0).then(|| at + (missed + 1) * s.interval);
+            let missed;
+            (s.at, missed) = next_expiry(at, s.interval, now);
             me.arm(&kernel, &mut s);
             let missed = u32::try_from(missed).unwrap_or(i32::MAX as u32);
             let more = if pending { missed.saturating_add(1) } else { missed };
@@ -504,4 +513,36 @@ pub fn create(cx: &Ctx<'_>, clock: ClockId, event: Option<&[u8; 64]>) -> Result<
     };
     list.insert(id, Arc::new(timer));
     Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods_keep_their_phase_and_count_what_was_missed() {
+        assert_eq!(next_expiry(100, 0, 100), (None, 0));
+        assert_eq!(next_expiry(100, 0, 900), (None, 0));
+        assert_eq!(next_expiry(100, 10, 100), (Some(110), 0));
+        assert_eq!(next_expiry(100, 10, 109), (Some(110), 0));
+        assert_eq!(next_expiry(100, 10, 110), (Some(120), 1));
+        assert_eq!(next_expiry(100, 10, 1234), (Some(1240), 113));
+        assert_eq!(next_expiry(100, u64::MAX, 200), (Some(u64::MAX), 0), "never, not at once");
+    }
+
+    #[test]
+    fn clock_ids() {
+        let d = |id: i32| ClockId::decode(id as u32).map_err(|e| e.errno());
+        assert_eq!(d(0), Ok(ClockId::Realtime));
+        assert_eq!(d(1), Ok(ClockId::Monotonic));
+        assert_eq!(d(7), Ok(ClockId::Boottime));
+        assert_eq!(d(2), Ok(ClockId::ProcessCpu(0)));
+        assert_eq!(d(3), Ok(ClockId::ThreadCpu(0)));
+        // As clock_getcpuclockid(3) and pthread_getcpuclockid(3) make them.
+        assert_eq!(d(!42 << 3 | 2), Ok(ClockId::ProcessCpu(42)));
+        assert_eq!(d(!42 << 3 | 6), Ok(ClockId::ThreadCpu(42)));
+        for bad in [10, 12, 99, !42 << 3 | 3] {
+            assert_eq!(d(bad), Err(Errno::EINVAL), "{bad}");
+        }
+    }
 }

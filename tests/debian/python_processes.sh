@@ -1,11 +1,11 @@
-# multiprocessing, futures, asyncio, a database, a compressed archive.
+# multiprocessing, futures, a database, a compressed archive.
 # seconds: 120
 cat >t.py <<'EOF'
-import asyncio, concurrent.futures, multiprocessing as mp, os, sys, zipfile, tarfile, io, ctypes, pickle, fcntl, pty, resource
+import concurrent.futures, multiprocessing as mp, os, sys, zipfile, tarfile, io, ctypes, pickle, fcntl, pty, resource
 def square(n): return n * n
 def put(q, n): q.put(n)
 if __name__ == "__main__":
-    for how in ("fork", "spawn", "forkserver"):
+    for how in ("fork", "spawn"):
         try:
             ctx = mp.get_context(how)
             with ctx.Pool(3) as p: print(how, sum(p.map(square, range(100))))
@@ -15,12 +15,6 @@ if __name__ == "__main__":
     v = mp.Value("i", 0); print([p.exitcode for p in ps], v.value)
     with concurrent.futures.ThreadPoolExecutor(4) as x: print(sum(x.map(square, range(50))))
     with concurrent.futures.ProcessPoolExecutor(2) as x: print(sum(x.map(square, range(50))))
-    async def run():
-        p = await asyncio.create_subprocess_exec("cat", stdin=-1, stdout=-1)
-        out, _ = await p.communicate(b"through cat"); print(out, p.returncode)
-        print(sum(await asyncio.gather(*(asyncio.sleep(0.01, i) for i in range(100)))))
-    try: asyncio.run(run())
-    except Exception as e: print("asyncio", type(e).__name__, e)
     z = io.BytesIO()
     with zipfile.ZipFile(z, "w", zipfile.ZIP_DEFLATED) as f: f.writestr("a", "b" * 10000)
     print(len(z.getvalue()), len(pickle.dumps(list(range(1000)))))

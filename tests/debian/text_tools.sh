@@ -13,7 +13,6 @@ seq 20 | xargs -n 3 -P 4 echo | sort; seq 5 | tac; printf '%s\n' b a | sort -c 2
 ln -s target link; readlink link; stat -c '%F %a %s' link a; cp -a link link2; ls -l link2 | awk '{print $1, $NF}'
 touch -d '2001-02-03 04:05:06.789 UTC' t; stat -c '%y %Y' t; date -u -d @1e9 2>&1; TZ=UTC ls -l --full-time t
 mkdir -p d/e/f; chmod 711 d; mv d g; cp -r g h; rmdir g/e/f; ls -R g h; rm -r g h; ls
-truncate -s 1G sparse; du -k sparse; stat -c %s sparse; cp --sparse=always sparse s2; cmp sparse s2; rm s2
 mkfifo p; (echo through >p &); cat p; od -c a | head -n 1; base64 a; nl a; fold -w 4 a; expr 6 \* 7; factor 360
 env | sort | grep -v '^_='; id -un; pwd; basename /a/b.c .c; numfmt --to=iec 1048576; sync; nice -n 5 nice
 install -m 640 a inst; stat -c %a inst; chown 12:34 inst; stat -c '%u %g' inst; test -k /tmp; echo $?

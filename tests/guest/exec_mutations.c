@@ -45,10 +45,19 @@ static char *copy(void)
 	return c;
 }
 
+/* Linux finds some of these after the point of no return and kills; to refuse them before is as good. */
+static const char *verdict(const char *outcome, int exact)
+{
+	return exact || !strcmp(outcome, "runs") ? outcome : "refused";
+}
+
 #define EH(c) ((Elf64_Ehdr *)(c))
 #define PH(c) ((Elf64_Phdr *)((c) + EH(c)->e_phoff))
 /* The headers changed by the statements, and what comes of it. */
-#define TRY(what, ...) do { \
+#define TRY(what, ...) TRY_AS(1, what, __VA_ARGS__)
+/* The same where it only must not run. */
+#define NOT(what, ...) TRY_AS(0, what, __VA_ARGS__)
+#define TRY_AS(exact, what, ...) do { \
 	char *c = copy(); \
 	size_t len = size; \
 	Elf64_Ehdr *e = EH(c); \
@@ -60,7 +69,7 @@ static char *copy(void)
 		text++; \
 	(void)e, (void)text; \
 	__VA_ARGS__; \
-	printf("%s: %s\n", what, outcome(c, len)); \
+	printf("%s: %s\n", what, verdict(outcome(c, len), exact)); \
 	free(c); \
 	} while (0)
 
@@ -91,12 +100,11 @@ int main(int argc, char **argv)
 
 	TRY("unchanged", );
 	TRY("no magic", e->e_ident[0] = 0);
-	TRY("32-bit class", e->e_ident[EI_CLASS] = ELFCLASS32);
+	/* Not here: a 32-bit or big-endian mark, which Linux does not look at and a careful loader may. */
 	TRY("another machine", e->e_machine = EM_AARCH64);
 	TRY("object file", e->e_type = ET_REL);
 	TRY("core file", e->e_type = ET_CORE);
 	TRY("type 0xffff", e->e_type = 0xffff);
-	TRY("big-endian mark", e->e_ident[EI_DATA] = ELFDATA2MSB);
 	TRY("version 77", e->e_version = 77);
 	TRY("phentsize 55", e->e_phentsize = 55);
 	TRY("phentsize 0", e->e_phentsize = 0);
@@ -109,16 +117,16 @@ int main(int argc, char **argv)
 	TRY("entry in nothing", e->e_entry = 0x123);
 	TRY("entry in the kernel", e->e_entry = 0xffffffff81000000);
 	TRY("entry not canonical", e->e_entry = 0x8000000000000000);
-	TRY("file longer than memory", load->p_filesz = load->p_memsz + 1);
-	TRY("memory huge", load->p_memsz = 1UL << 62);
-	TRY("memory to the top", load->p_memsz = 0x800000000000 - load->p_vaddr);
-	TRY("both sizes wrap", load->p_filesz = load->p_memsz = -1UL);
-	TRY("address in the kernel", load->p_vaddr = 0xffff800000000000);
-	TRY("address at the top", text->p_vaddr = 0x7ffffffff000);
-	TRY("address 0", load->p_vaddr = 0);
-	TRY("offset misaligned", load->p_offset += 1);
-	TRY("offset negative", load->p_offset = -4096L);
-	TRY("segments all gone", for (int i = 0; i < e->e_phnum; i++) PH(c)[i].p_type = PT_NULL);
+	NOT("file longer than memory", load->p_filesz = load->p_memsz + 1);
+	NOT("memory huge", load->p_memsz = 1UL << 62);
+	NOT("memory to the top", load->p_memsz = 0x800000000000 - load->p_vaddr);
+	NOT("both sizes wrap", load->p_filesz = load->p_memsz = -1UL);
+	NOT("address in the kernel", load->p_vaddr = 0xffff800000000000);
+	NOT("address at the top", text->p_vaddr = 0x7ffffffff000);
+	NOT("address 0", load->p_vaddr = 0);
+	NOT("offset misaligned", load->p_offset += 1);
+	NOT("offset negative", load->p_offset = -4096L);
+	NOT("segments all gone", for (int i = 0; i < e->e_phnum; i++) PH(c)[i].p_type = PT_NULL);
 	TRY("text not executable", text->p_flags = PF_R);
 	TRY("no interpreter there", interp(c, spare, "/nowhere", 9));
 	TRY("interpreter is a directory", interp(c, spare, "/tmp", 5));
@@ -127,7 +135,7 @@ int main(int argc, char **argv)
 	TRY("interpreter name of 0", interp(c, spare, "", 0));
 	TRY("interpreter name too long", interp(c, 0, NULL, 4097));
 	TRY("interpreter name huge", interp(c, 0, NULL, 1UL << 40));
-	TRY("interpreter beyond the end", interp(c, size + 100, NULL, 9));
+	NOT("interpreter beyond the end", interp(c, size + 100, NULL, 9));
 	TRY("interpreter is no program", interp(c, spare, "/proc/self/comm", 16));
 	TRY("empty", len = 0);
 	TRY("four bytes", len = 4);
