@@ -119,7 +119,8 @@ fn our_signals() -> SigSet {
     set
 }
 
-/// Blocks the signals that the device thread takes, and ignores SIGPIPE. Must run before any
+/// Blocks the signals that the device thread takes, and ignores SIGPIPE and SIGXFSZ: the calls say
+/// EPIPE and EFBIG as well. Must run before any
 /// other thread is started, because threads inherit the mask. (So do host processes: a stub
 /// must empty its mask.)
 ///
@@ -128,7 +129,10 @@ fn our_signals() -> SigSet {
 pub fn block_signals() -> Result<()> {
     let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
     // SAFETY: no handler is installed.
-    unsafe { nix::sys::signal::sigaction(Signal::SIGPIPE, &ignore) }.map_err(host_error)?;
+    unsafe {
+        nix::sys::signal::sigaction(Signal::SIGPIPE, &ignore).map_err(host_error)?;
+        nix::sys::signal::sigaction(Signal::SIGXFSZ, &ignore).map_err(host_error)?;
+    }
     nix::sys::signal::pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&our_signals()), None)
         .map_err(host_error)
 }

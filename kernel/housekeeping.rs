@@ -2,7 +2,8 @@
 //!
 //! A tick comes every five seconds while the system does something; when nothing has run for a minute it
 //! stops, and the idle loop starts it again when something has run. So an idle Umbra sleeps in the host
-//! without end. Pages are written by a kernel thread (`kflushd`), since that may sleep.
+//! without end. Pages are written by a kernel thread (`kflushd`), since that may sleep; every half minute
+//! it also syncs the file systems whose changes are to last.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -11,10 +12,13 @@ use std::time::Duration;
 use base::{Instant, PollEvents, Sleep, WaitQueue};
 
 use crate::Kernel;
+use crate::config::{DiskAccess, DiskConfig};
 use crate::load;
 use crate::time::timer::Expire;
 
 const PERIOD: Duration = Duration::from_nanos(load::PERIOD_NS);
+/// Between two moments at which everything becomes durable.
+const SYNC_PERIOD: Duration = Duration::from_secs(30);
 /// Ticks without anything to do after which there are no more.
 const QUIET_TICKS: u32 = 12;
 /// Pages written before others get the CPU.
@@ -31,6 +35,8 @@ pub struct Housekeeping {
     flush: WaitQueue,
     flush_wanted: AtomicBool,
     threads: AtomicU32,
+    /// When everything was made durable last, monotonic nanoseconds.
+    synced: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -55,6 +61,7 @@ impl Housekeeping {
             flush: WaitQueue::new(),
             flush_wanted: AtomicBool::new(false),
             threads: AtomicU32::new(0),
+            synced: AtomicU64::new(arch::clock::monotonic().0),
         }
     }
 }
@@ -66,7 +73,7 @@ impl Kernel {
         let running = self.sched.running();
         self.load.sample(now, running);
         self.log.wake_readers();
-        if self.memory.stats().dirty > 0 {
+        if self.memory.stats().dirty > 0 || self.sync_is_due(now) {
             h.flush_wanted.store(true, Ordering::SeqCst);
             h.flush.wake_all(PollEvents::empty());
         }
@@ -124,8 +131,23 @@ impl Kernel {
                     self.sched.yield_now(&me, true);
                 }
             }
+            let now = arch::clock::monotonic();
+            if !self.life.ending() && self.sync_is_due(now) {
+                h.synced.store(now.0, Ordering::Relaxed);
+                if let Err(e) = self.vfs.sync_all() {
+                    log::error!("writing back: {}", e.errno().text());
+                }
+            }
         }
         h.threads.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether it is time for what is kept in memory to become durable: names and attributes, too.
+    /// Not where changes are thrown away in the end.
+    fn sync_is_due(&self, now: Instant) -> bool {
+        let keeps = |d: &DiskConfig| !matches!(d.access, DiskAccess::Cow | DiskAccess::ReadOnly);
+        self.config.disks.iter().any(keeps)
+            && now - Instant(self.housekeeping.synced.load(Ordering::Relaxed)) >= SYNC_PERIOD
     }
 
     /// Ends the kernel's own threads.

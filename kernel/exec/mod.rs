@@ -353,7 +353,8 @@ fn finish(cx: &mut Ctx<'_>, comm: &[u8], cred: Cred) {
     } else {
         files.close_on_exec();
     }
-    if let Some(v) = task.vfork_done.lock().take() {
+    let waiting = task.vfork_done.lock().take();
+    if let Some(v) = waiting {
         v.complete();
     }
     cx.registers_set = true;

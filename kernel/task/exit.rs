@@ -29,7 +29,8 @@ pub fn exit_thread(cx: Ctx<'_>) {
     drop(thread);
     task.set_mm(None);
     drop(mm);
-    if let Some(v) = task.vfork_done.lock().take() {
+    let waiting = task.vfork_done.lock().take();
+    if let Some(v) = waiting {
         v.complete();
     }
     let files = task.set_files(None);
@@ -46,7 +47,8 @@ pub fn exit_thread(cx: Ctx<'_>) {
     task.sched.runtime.store(0, Ordering::Relaxed);
 
     if task.tid() == process.pid {
-        let remains = Remains { comm: *task.comm.lock(), cred: task.cred() };
+        let comm = *task.comm.lock();
+        let remains = Remains { comm, cred: task.cred() };
         process.lock().remains = Some(remains);
     }
     kernel.tree.lock().remove_task(task.tid());
