@@ -92,8 +92,10 @@ pub fn restore() {
 /// it, is raw again. For the device thread.
 pub fn suspend() {
     restore_from(RAW, SUSPENDED);
+    // To this thread, which therefore stops before it gets here again; kill(2) may let another
+    // thread take the signal, and this one would go on for a moment.
     // SAFETY: no memory involved. It returns when SIGCONT came.
-    unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
+    unsafe { libc::raise(libc::SIGSTOP) };
     resumed();
 }
 

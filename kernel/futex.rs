@@ -4,7 +4,7 @@
 //! time, so that no wake-up between the look and the sleep can be lost.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -70,9 +70,7 @@ impl Default for Futexes {
 
 impl Futexes {
     fn index(&self, key: &FutexKey) -> usize {
-        let mut h = self.hasher.build_hasher();
-        key.hash(&mut h);
-        h.finish() as usize % BUCKETS
+        self.hasher.hash_one(key) as usize % BUCKETS
     }
 
     /// Wakes up to `n` waiters of `key` whose bitset meets `bitset`.
@@ -369,7 +367,7 @@ pub fn exit_robust_list(kernel: &Kernel, task: &Task, mm: &AddressSpace, head: u
 
 fn owner_died(kernel: &Kernel, task: &Task, mm: &AddressSpace, at: u64) {
     let at = UserAddr(at);
-    if at.0 % 4 != 0 {
+    if !at.0.is_multiple_of(4) {
         return;
     }
     while let Ok(v) = read_u32(mm, at) {
@@ -404,3 +402,7 @@ pub fn leave_image(cx: &Ctx<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "futex_tests.rs"]
+mod tests;

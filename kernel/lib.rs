@@ -21,6 +21,8 @@ pub mod signal;
 pub mod suggest;
 pub mod syscall;
 pub mod task;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod tracing;
 pub mod tty;

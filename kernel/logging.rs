@@ -79,9 +79,14 @@ pub fn init(console_level: u8) -> Arc<KernelLog> {
         builder.format(move |f, r| {
             let t = arch::clock::monotonic() - start;
             let end = if RAW.load(Ordering::Relaxed) { "\r\n" } else { "\n" };
-            let style = f.default_level_style(r.level());
             let (secs, micros) = (t.as_secs(), t.subsec_micros());
-            write!(f, "[{secs:5}.{micros:06}] {style}{}{style:#}{end}", r.args())
+            write!(f, "[{secs:5}.{micros:06}] ")?;
+            if r.level() <= Level::Warn {
+                let style = f.default_level_style(r.level());
+                write!(f, "{style}{}{style:#}{end}", r.args())
+            } else {
+                write!(f, "{}{end}", r.args())
+            }
         });
         Logger { ring: KernelLog::new(CAPACITY), stderr: builder.build(), by_env }
     });

@@ -22,6 +22,12 @@ pub struct Timers {
     pending: SpinLock<TimerTable>,
 }
 
+impl std::fmt::Debug for Timers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} timers of files", self.pending.lock().map.len())
+    }
+}
+
 #[derive(Default)]
 struct TimerTable {
     next: u64,

@@ -249,9 +249,12 @@ impl Memory {
             if let Some(run) = self.frames.alloc(want, kind, reserve) {
                 return Ok(run);
             }
-            if self.reclaim(u64::from(want.max((self.frames.total() / 64).clamp(32, 256))), need)
-                == 0
-            {
+            let target = u64::from(want.max((self.frames.total() / 64).clamp(32, 256)));
+            // Mapped file pages may make room for other file pages. For anonymous memory they do only
+            // while there are many: programs need their text to run at all, and taking the last of it
+            // would trade one fault for the next for ever instead of saying that memory is out.
+            let mapped = kind == Kind::Cache || self.frames.used(Kind::Cache) > self.text_floor();
+            if self.reclaim(target, need, mapped) == 0 {
                 break;
             }
         }
@@ -261,6 +264,11 @@ impl Memory {
             return Ok(run);
         }
         err(Errno::ENOMEM)
+    }
+
+    /// Pages of the page cache that anonymous memory cannot push out while they are mapped.
+    fn text_floor(&self) -> u64 {
+        u64::from((self.frames.total() / 32).max(512).min(self.frames.total() / 16))
     }
 
     /// Tells the kernel that nothing is left.

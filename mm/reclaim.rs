@@ -55,13 +55,16 @@ impl Memory {
         }
     }
 
-    /// Frees up to about `target` frames; returns how many.
-    pub(crate) fn reclaim(&self, target: u64, need: Need) -> u64 {
+    /// Frees up to about `target` frames; returns how many. Pages that are mapped go only if `mapped`.
+    pub(crate) fn reclaim(&self, target: u64, need: Need, mapped: bool) -> u64 {
         if self.frames.used(Kind::Cache) == 0 {
             return 0;
         }
         let mut freed = 0;
         for how in [Evict::Unused, Evict::Unmapped, Evict::Any] {
+            if how == Evict::Any && !mapped {
+                break;
+            }
             self.for_caches(|c| {
                 freed += c.evict(target - freed, how);
                 freed < target
@@ -72,7 +75,7 @@ impl Memory {
         }
         if freed == 0 && need == Need::Write && self.write_back(target.max(64)) > 0 {
             self.for_caches(|c| {
-                freed += c.evict(target - freed, Evict::Any);
+                freed += c.evict(target - freed, if mapped { Evict::Any } else { Evict::Unmapped });
                 freed < target
             });
         }
@@ -129,7 +132,8 @@ impl Memory {
             self.write_back(WRITE_BATCH);
         }
         if self.frames.free_pages() < self.reserve() * 2 {
-            self.reclaim(u64::from(self.reserve()), Need::Write);
+            // What is mapped stays: the page that the last fault has just brought in is among it.
+            self.reclaim(u64::from(self.reserve()), Need::Write, false);
         }
     }
 

@@ -3,9 +3,9 @@
 
 mod common;
 
-use common::{Scratch, busybox_image, guest, run, sh, umbra, umbra_bin};
+use common::{Scratch, busybox_image, guest, one_clear_line, run, sh, umbra, umbra_bin};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -94,15 +94,6 @@ fn help_version_and_table() {
         assert_eq!(out.status.code(), Some(0), "{flag}");
         assert!(String::from_utf8_lossy(&out.stdout).contains(what), "{flag}");
     }
-}
-
-/// A refusal: non-zero, something to read, and nothing that looks like a crash.
-fn one_clear_line(out: &Output) {
-    let err = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.code().is_some_and(|c| c != 0 && c != 134), "{out:?}");
-    assert!(!err.trim().is_empty(), "no message");
-    assert!(!err.contains("panicked"), "{err}");
-    assert!(err.lines().count() <= 3, "more than a clear line:\n{err}");
 }
 
 #[test]

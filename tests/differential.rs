@@ -73,8 +73,9 @@ fn guest_programs_second_half() {
 fn expected_failures_exist() {
     for name in batch::expected_failures().keys() {
         let dir = common::repo().join("tests/guest");
-        let there =
-            dir.join(format!("{name}.c")).exists() || dir.join(format!("escape/{name}.c")).exists();
+        let there = dir.join(format!("{name}.c")).exists()
+            || dir.join(format!("escape/{name}.c")).exists()
+            || common::repo().join(format!("tests/{name}.sh")).exists();
         assert!(there, "tests/expected-failures.txt names {name}, which is not there");
     }
 }

@@ -4,16 +4,9 @@
 mod common;
 
 use common::build::make_image;
-use common::{Scratch, busybox_image, fsck, guest, sh, tool};
-use std::path::{Path, PathBuf};
+use common::{Scratch, copy_of_busybox as copy, fsck, guest, sh, tool};
+use std::path::Path;
 use std::process::Command;
-
-/// A private copy of the default image.
-fn copy(dir: &Scratch) -> PathBuf {
-    let to = dir.path("image.ext4");
-    std::fs::copy(busybox_image(), &to).expect("the image can be copied");
-    to
-}
 
 /// What debugfs, an independent reader, sees in a file of the image.
 fn cat(image: &Path, file: &str) -> String {

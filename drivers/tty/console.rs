@@ -26,6 +26,9 @@ pub const DEV_TTY: DevNum = DevNum::new(5, 0);
 /// /dev/console: the system console.
 pub const DEV_CONSOLE: DevNum = DevNum::new(5, 1);
 
+/// What a person types for the end of the input: ^D, the usual VEOF.
+const END_OF_FILE: u8 = 4;
+
 /// Bytes moved in one host call.
 const CHUNK: usize = 4096;
 
@@ -51,6 +54,11 @@ pub trait ConsolePort: Send + Sync + std::fmt::Debug {
     /// nobody is attached).
     fn lossy(&self) -> bool {
         false
+    }
+    /// Whether the end of its input is a line that drops (SIGHUP), as with a terminal. Else it is the
+    /// end of a file, which programs read after all that came before.
+    fn end_is_hangup(&self) -> bool {
+        true
     }
 }
 
@@ -228,6 +236,9 @@ impl Wire {
                     return; // `input_room` goes on
                 }
             }
+            if input.ended && !self.port.end_is_hangup() {
+                tty.end_input();
+            }
             if input.ended || input.armed {
                 return;
             }
@@ -237,6 +248,11 @@ impl Wire {
                     input.armed = true;
                     self.port.want_input(console);
                     return;
+                }
+                _ if !self.port.end_is_hangup() => {
+                    input.ended = true;
+                    // It completes a last line without its newline.
+                    input.bytes.push(END_OF_FILE);
                 }
                 _ => {
                     input.ended = true;

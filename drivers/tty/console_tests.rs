@@ -14,6 +14,8 @@ struct Host {
     /// Bytes that it still takes.
     room: usize,
     ended: bool,
+    /// Its end is that of a file.
+    file: bool,
     wants: (bool, bool),
 }
 
@@ -44,6 +46,9 @@ impl ConsolePort for TestPort {
     }
     fn size(&self) -> Option<WinSize> {
         Some(WinSize { rows: 25, cols: 80, ..WinSize::default() })
+    }
+    fn end_is_hangup(&self) -> bool {
+        !self.0.lock().unwrap().file
     }
     fn want_input(&self, _console: &Arc<Console>) {
         self.0.lock().unwrap().wants.0 = true;
@@ -152,6 +157,26 @@ fn the_end_of_the_host_terminal_is_a_hangup() {
     assert_eq!(write(&*f, b"x").unwrap_err(), Errno::EIO);
     // Opened again it writes, into the void if need be.
     let f = devices.open(c.tty().dev(), BOTH, &*Process::leader(2)).unwrap();
+    write(&*f, b"x").unwrap();
+}
+
+#[test]
+fn the_end_of_a_file_comes_after_its_last_byte() {
+    let (c, port, signals, devices) = console(usize::MAX);
+    let init = Process::leader(1);
+    let f = devices.open(c.tty().dev(), BOTH, &*init).unwrap();
+    {
+        let mut h = port.0.lock().unwrap();
+        (h.file, h.ended) = (true, true);
+    }
+    port.type_in(&c, b"one\ntwo");
+    assert_eq!(signals.take(), []);
+    assert_eq!(read(&*f, 10, false).unwrap(), b"one\n");
+    assert_eq!(read(&*f, 10, false).unwrap(), b"two");
+    for _ in 0..2 {
+        assert!(f.poll(None).contains(PollEvents::IN));
+        assert_eq!(read(&*f, 10, false).unwrap(), b"", "for ever");
+    }
     write(&*f, b"x").unwrap();
 }
 

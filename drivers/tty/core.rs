@@ -57,6 +57,8 @@ pub(crate) struct State {
     pub(crate) ldisc: Ldisc,
     /// Input that the line discipline had no room for.
     pending: VecDeque<u8>,
+    /// No more will come: who reads everything reads the end of a file then.
+    at_end: bool,
     winsize: WinSize,
     session: Option<u32>,
     foreground: Option<u32>,
@@ -99,6 +101,7 @@ impl Tty {
         let state = State {
             ldisc: Ldisc::new(termios),
             pending: VecDeque::new(),
+            at_end: false,
             winsize: WinSize::default(),
             session: None,
             foreground: None,
@@ -118,6 +121,12 @@ impl Tty {
             signals,
             hardware,
         })
+    }
+
+    /// No more input will come from the device.
+    pub(crate) fn end_input(&self) {
+        self.state.lock().at_end = true;
+        self.readers.wake_all(PollEvents::IN | PollEvents::RDNORM);
     }
 
     /// Its device number, as `/proc/PID/stat` shows it.
@@ -415,6 +424,10 @@ impl State {
     }
     pub(crate) fn generation(&self) -> u64 {
         self.generation
+    }
+    /// Everything was read, and no more will come.
+    pub(crate) fn exhausted(&self) -> bool {
+        self.at_end && self.pending.is_empty()
     }
 }
 

@@ -44,7 +44,7 @@ impl TtyFile {
             if got.is_some() {
                 s.pump();
             }
-            got
+            if got.is_none() && s.exhausted() { Some(0) } else { got }
         });
         if got.is_some() {
             self.tty.hardware.input_room(&self.tty);
@@ -79,7 +79,11 @@ impl TtyFile {
             }
             let ready = || {
                 self.tty
-                    .look(|s| s.generation() != self.generation || s.ldisc.readable(false))
+                    .look(|s| {
+                        s.generation() != self.generation
+                            || s.ldisc.readable(false)
+                            || s.exhausted()
+                    })
                     .then_some(())
             };
             match self.tty.readers.wait_until(Sleep::Interruptible, deadline, ready) {
@@ -187,7 +191,7 @@ impl CharFile for TtyFile {
                     | PollEvents::RDNORM
                     | PollEvents::WRNORM;
             }
-            if s.ldisc.readable(true) {
+            if s.ldisc.readable(true) || s.exhausted() {
                 ev |= PollEvents::IN | PollEvents::RDNORM;
             }
             if s.ldisc.out.room() >= WRITE_ROOM {

@@ -136,6 +136,9 @@ impl ConsolePort for HostPort {
     fn lossy(&self) -> bool {
         matches!(self.input, End::Pty(_))
     }
+    fn end_is_hangup(&self) -> bool {
+        !matches!(self.input, End::Stream(_))
+    }
 }
 
 impl Drop for HostPort {

@@ -35,6 +35,7 @@ impl UserAddr {
     /// # Errors
     /// EFAULT if that wraps.
     #[track_caller]
+    #[expect(clippy::should_implement_trait, reason = "it can fail, as `+` cannot")]
     pub fn add(self, n: u64) -> Result<UserAddr> {
         self.0.checked_add(n).map(UserAddr).ok_or_else(|| Error::new(Errno::EFAULT))
     }

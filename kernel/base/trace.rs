@@ -54,7 +54,10 @@ pub trait Sink: Send + Sync {
 }
 
 static ENABLED: AtomicU32 = AtomicU32::new(0);
-static SINK: spin::Once<(&'static dyn Sink, fn() -> u64)> = spin::Once::new();
+/// A sink and the clock that its events are dated by.
+type Installed = (&'static dyn Sink, fn() -> u64);
+
+static SINK: spin::Once<Installed> = spin::Once::new();
 
 /// Whether a category is on.
 #[inline(always)]

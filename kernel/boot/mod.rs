@@ -1,7 +1,7 @@
 //! Boot: from parameters to a running system.
 //!
-//! [`Hardware`] is what a power switch starts and what outlives a restart: memory, the backend, disks,
-//! consoles, the log. Each round of [`run`] then builds a [`Kernel`] on it. The order matters: first what
+//! `Hardware` is what a power switch starts and what outlives a restart: memory, the backend, disks,
+//! consoles, the log. Each round of `run` then builds a [`Kernel`] on it. The order matters: first what
 //! concerns the host process as a whole (signals, panics), then devices, whose errors are the user's and
 //! come early; the machine; the file systems; the first process; and, the first time, the filter that forbids
 //! the kernel process everything else. Every failure is one line.

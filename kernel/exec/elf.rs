@@ -271,3 +271,7 @@ fn prot_of(flags: u32) -> Prot {
     p.set(Prot::EXEC, flags & PF_X != 0);
     p
 }
+
+#[cfg(test)]
+#[path = "elf_tests.rs"]
+mod tests;

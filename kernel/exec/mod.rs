@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use arch::Regs;
 use base::limits::MAX_ARG_STRLEN;
-use base::{Cap, Cred, Errno, PollEvents, Result, Sleep, UserAddr, Wake, err};
+use base::{Cred, Errno, PollEvents, Result, Sleep, UserAddr, Wake, err};
 use fs::vfs_inode::Executing;
 use fs::{File, FileType, LookupFlags, OpenFlags, Path};
 use mm::{AddressSpace, MmLimits};
@@ -101,8 +101,11 @@ fn open_program(cx: &Ctx<'_>, base: Option<&Path>, name: &[u8], nofollow: bool) 
     Ok(Program { file, head, image })
 }
 
+/// An interpreter and its one argument.
+type Script = (Vec<u8>, Option<Vec<u8>>);
+
 /// `#! interpreter [argument]`: both without blanks around them.
-fn parse_script(head: &[u8]) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>> {
+fn parse_script(head: &[u8]) -> Result<Option<Script>> {
     let Some(line) = head.strip_prefix(b"#!") else { return Ok(None) };
     let line = &line[..line.len().min(254)];
     let end = line.iter().position(|b| *b == b'\n');
@@ -205,14 +208,12 @@ fn new_credentials(cx: &Ctx<'_>, path: &Path) -> Result<Cred> {
     let mut c = (*cx.cred()).clone();
     let attr = fs::ops::stat(path)?;
     let honoured = !path.mount.flags().contains(fs::MountFlags::NOSUID) && !c.no_new_privs;
-    let was_root = c.euid == 0;
     if honoured && attr.perm & 0o4000 != 0 {
         c.euid = attr.uid;
     }
     if honoured && attr.perm & 0o2010 == 0o2010 {
         c.egid = attr.gid;
     }
-    let _ = was_root;
     let set_id = c.euid != c.uid || c.egid != c.gid;
     if set_id {
         c.ambient = Default::default();
@@ -358,7 +359,6 @@ fn finish(cx: &mut Ctx<'_>, comm: &[u8], cred: Cred) {
     cx.registers_set = true;
     cx.restart = None;
     cx.restart_block = None;
-    let _ = Cap::Setuid;
 }
 
 #[cfg(test)]

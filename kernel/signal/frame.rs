@@ -167,3 +167,43 @@ pub fn pop(cx: &mut Ctx) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `struct rt_sigframe` of x86-64: return address, ucontext, siginfo.
+    #[test]
+    fn layout_is_the_abi() {
+        let stack_t = 8 + 8 + 8;
+        assert_eq!(MCONTEXT, 8 + 8 + stack_t, "flags, link, stack");
+        assert_eq!(UC_SIZE, MCONTEXT + 256 + 8, "sigcontext, mask");
+        assert_eq!(FRAME, 440);
+        assert_eq!(size_of::<linux_raw_sys::general::siginfo_t>(), 128);
+        assert_eq!(SigInfo::kernel(1).to_bytes().len(), 128);
+    }
+
+    #[test]
+    fn registers_in_the_order_of_sigcontext() {
+        let r = Regs { r8: 1, rdi: 9, rsp: 16, rip: 17, eflags: 18, ..Regs::default() };
+        let g = gregs(&r);
+        assert_eq!((g[0], g[8], g[15], g[16], g[17]), (1, 9, 16, 17, 18));
+    }
+
+    #[test]
+    fn the_ends_of_an_alternate_stack() {
+        assert!(!on_alt_stack(0x1000, 0x1000, 0x2000), "the lowest address is below it");
+        assert!(on_alt_stack(0x1001, 0x1000, 0x2000));
+        assert!(on_alt_stack(0x3000, 0x1000, 0x2000), "empty: the stack pointer is at its top");
+        assert!(!on_alt_stack(0x3001, 0x1000, 0x2000));
+        assert!(!on_alt_stack(0x10, 0, 0));
+    }
+
+    /// A handler may not give itself I/O rights or switch interrupts off.
+    #[test]
+    fn flags_that_a_frame_may_change() {
+        let (interrupts, io_level, nested, virtual_8086) = (1 << 9, 3 << 12, 1 << 14, 1 << 17);
+        assert_eq!(FLAGS_USER & (interrupts | io_level | nested | virtual_8086), 0);
+        assert_ne!(FLAGS_USER & (1 << 8 | 1 << 10), 0, "TF and DF");
+    }
+}

@@ -356,4 +356,45 @@ mod tests {
         p.push(SigInfo::kernel(nr::SEGV), true);
         assert_eq!(p.take(SigSet(u64::MAX)).map(|i| i.signo), Some(nr::SEGV));
     }
+
+    #[test]
+    fn a_full_queue_refuses_real_time_signals_only() {
+        let mut p = Pending::default();
+        assert!(p.push(SigInfo::kernel(nr::TERM), false));
+        assert!(!p.push(SigInfo::kernel(nr::RTMIN + 2), false));
+        assert_eq!(p.set(), SigSet::one(nr::TERM));
+        assert!(p.take(SigSet::one(nr::HUP)).is_none(), "not what is wanted");
+        p.push(SigInfo::kernel(nr::CONT), true);
+        p.discard(SigSet::one(nr::TERM));
+        assert_eq!(p.take(SigSet(u64::MAX)).map(|i| i.signo), Some(nr::CONT));
+    }
+
+    #[test]
+    fn siginfo_has_its_fields_where_the_abi_wants_them() {
+        let word = |b: &[u8; 128], at: usize| i32::from_le_bytes(b[at..at + 4].try_into().unwrap());
+        let child = Fields::Child { pid: 7, uid: 8, status: 9, utime: 10, stime: 11 };
+        let info = SigInfo { signo: nr::CHLD, errno: 0, code: code::CLD_EXITED, fields: child };
+        let b = info.to_bytes();
+        assert_eq!([0, 8, 16, 20, 24].map(|at| word(&b, at)), [17, 1, 7, 8, 9]);
+        let b = info.to_signalfd();
+        assert_eq!([0, 8, 12, 16, 40].map(|at| word(&b, at)), [17, 1, 7, 8, 9]);
+        let b = SigInfo::fault(nr::SEGV, code::SEGV_MAPERR, 0x1234).to_bytes();
+        assert_eq!(word(&b, 16), 0x1234);
+        // rt_sigqueueinfo: what a program wrote is what another reads.
+        let q = Fields::Queue { pid: 1, uid: 2, value: 3 };
+        let b = SigInfo { signo: 40, errno: 5, code: code::QUEUE, fields: q }.to_bytes();
+        assert_eq!(SigInfo::from_bytes(40, &b).to_bytes(), b);
+    }
+
+    #[test]
+    fn execve_keeps_only_what_is_ignored() {
+        let mut a = Actions::default();
+        let handler = Action { handler: 0x1000, flags: sa::RESTART, ..Action::default() };
+        assert_eq!(a.set(nr::INT, handler), Action::default());
+        a.set(nr::QUIT, Action { handler: sa::IGN, flags: sa::NODEFER, ..Action::default() });
+        assert!(!a.ignores(nr::INT) && a.ignores(nr::QUIT) && a.ignores(nr::CHLD));
+        a.reset_for_exec();
+        assert_eq!(a.get(nr::INT), Action::default());
+        assert_eq!(a.get(nr::QUIT), Action { handler: sa::IGN, ..Action::default() });
+    }
 }

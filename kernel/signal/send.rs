@@ -103,8 +103,7 @@ fn is_ignored(p: &Process, t: &Task, signo: u32) -> bool {
             })
 }
 
-fn room(kernel: &Kernel, p: &Process, info: &SigInfo) -> bool {
-    let _ = kernel;
+fn room(p: &Process, info: &SigInfo) -> bool {
     let shared = p.pending.lock().len();
     let queued = shared
         + p.state.lock().threads.iter().map(|t| t.signals.lock().pending.len()).sum::<usize>();
@@ -136,7 +135,7 @@ impl Kernel {
             p.kill_all(nr::KILL as i32, None);
             return Ok(());
         }
-        let room = room(self, p, &info);
+        let room = room(p, &info);
         if !p.pending.lock().push(info, room) {
             return err(Errno::EAGAIN);
         }
@@ -176,7 +175,7 @@ impl Kernel {
             p.kill_all(nr::KILL as i32, None);
             return Ok(());
         }
-        let room = room(self, p, &info);
+        let room = room(p, &info);
         let blocked = {
             let mut s = t.signals.lock();
             if !s.pending.push(info, room) {

@@ -148,3 +148,61 @@ pub fn default_action(signo: u32) -> DefaultAction {
         _ => DefaultAction::Terminate,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bit_n_minus_one_is_signal_n() {
+        assert_eq!(SigSet::one(1).0, 1);
+        assert_eq!(SigSet::one(64).0, 1 << 63);
+        let mut s = SigSet::EMPTY;
+        s.add(nr::INT);
+        s.add(nr::MAX);
+        assert!(s.has(nr::INT) && s.has(64) && !s.has(63));
+        s.remove(nr::INT);
+        assert_eq!(s, SigSet::one(64));
+        assert!(s.minus(SigSet::one(64)).is_empty());
+        assert_eq!(SigSet(6).and(SigSet(3)), SigSet(2));
+        assert_eq!(SigSet(6).or(SigSet(3)), SigSet(7));
+    }
+
+    #[test]
+    fn faults_go_first_then_the_lowest_number() {
+        assert_eq!(SigSet::EMPTY.first(), None);
+        assert_eq!(SigSet::one(nr::HUP).or(SigSet::one(nr::TERM)).first(), Some(nr::HUP));
+        assert_eq!(SigSet::one(nr::HUP).or(SigSet::one(nr::SEGV)).first(), Some(nr::SEGV));
+        assert_eq!(SigSet::one(64).first(), Some(64));
+    }
+
+    #[test]
+    fn numbers_are_those_of_linux() {
+        use linux_raw_sys::general as k;
+        for (ours, linux) in [
+            (nr::HUP, k::SIGHUP),
+            (nr::BUS, k::SIGBUS),
+            (nr::KILL, k::SIGKILL),
+            (nr::CHLD, k::SIGCHLD),
+            (nr::CONT, k::SIGCONT),
+            (nr::STOP, k::SIGSTOP),
+            (nr::SYS, k::SIGSYS),
+            (nr::RTMIN, k::SIGRTMIN),
+        ] {
+            assert_eq!(ours, linux);
+        }
+        assert_eq!(name(nr::SEGV), "SIGSEGV");
+        assert_eq!(name(nr::SYS), "SIGSYS");
+        assert_eq!(name(34), "SIGRT_2");
+    }
+
+    #[test]
+    fn default_actions() {
+        let with = |a| (1..=64).filter(|n| default_action(*n) == a).collect::<Vec<u32>>();
+        assert_eq!(with(DefaultAction::Ignore), [nr::CHLD, nr::URG, nr::WINCH]);
+        assert_eq!(with(DefaultAction::Continue), [nr::CONT]);
+        assert_eq!(with(DefaultAction::Stop), [nr::STOP, nr::TSTP, nr::TTIN, nr::TTOU]);
+        assert_eq!(with(DefaultAction::Core), [3, 4, 5, 6, 7, 8, 11, 24, 25, 31]);
+        assert_eq!(default_action(nr::RTMIN), DefaultAction::Terminate);
+    }
+}

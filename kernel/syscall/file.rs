@@ -357,7 +357,7 @@ pub fn fcntl(cx: &mut Ctx<'_>, fd: Fd, cmd: u32, arg: u64) -> SysResult {
                 | OpenFlags::DIRECT
                 | OpenFlags::NOATIME;
             let wanted = OpenFlags::from_bits_retain(arg as u32) & settable;
-            let new = file.flags() - settable | wanted;
+            let new = (file.flags() - settable) | wanted;
             if wanted.contains(OpenFlags::NOATIME) && !file.flags().contains(OpenFlags::NOATIME) {
                 let owner = file.path.inode().ops.attr()?.uid;
                 if cx.cred().fsuid != owner {

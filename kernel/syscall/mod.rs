@@ -129,7 +129,6 @@ impl Ctx<'_> {
 /// The caller as files and terminals see it.
 #[derive(Debug)]
 pub struct TaskCaller<'a> {
-    pub(crate) task: &'a Task,
     pub(crate) cred: Arc<Cred>,
     pub(crate) mm: &'a AddressSpace,
     pub(crate) tty: crate::tty::TtyView,
@@ -139,7 +138,6 @@ impl<'a> TaskCaller<'a> {
     /// The caller of this context.
     pub fn new(cx: &'a Ctx<'_>) -> TaskCaller<'a> {
         TaskCaller {
-            task: &cx.task,
             cred: cx.cred(),
             mm: &cx.mm,
             tty: crate::tty::TtyView::new(cx.kernel, &cx.task),

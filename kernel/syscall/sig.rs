@@ -138,7 +138,7 @@ pub fn rt_sigsuspend(cx: &mut Ctx<'_>, set: UserAddr, size: usize) -> SysResult 
 ///
 /// # Errors
 /// EINTR.
-pub fn pause(cx: &mut Ctx<'_>) -> SysResult {
+pub fn pause(_cx: &mut Ctx<'_>) -> SysResult {
     let nobody = base::WaitQueue::new();
     let r: Result<()> = nobody.wait_until(Sleep::Interruptible, None, || None);
     r.map(|()| 0).map_err(|_| Errno::ERESTARTNOHAND.into())

@@ -467,16 +467,5 @@ syscalls! {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_and_names_are_unique() {
-        let mut nrs: Vec<u64> = TABLE.iter().map(|e| e.nr).collect();
-        let mut names: Vec<&str> = TABLE.iter().map(|e| e.name).collect();
-        nrs.sort_unstable();
-        names.sort_unstable();
-        assert!(nrs.windows(2).all(|w| w[0] != w[1]));
-        assert!(names.windows(2).all(|w| w[0] != w[1]));
-    }
-}
+#[path = "table_tests.rs"]
+mod tests;

@@ -363,14 +363,8 @@ fn itimerspec(s: &IntervalSpec) -> [i64; 4] {
 /// EINVAL, EAGAIN, EFAULT.
 pub fn timer_create(cx: &mut Ctx<'_>, clock: u32, event: UserAddr, id: UserAddr) -> SysResult {
     let clock = ClockId::decode(clock)?;
-    let mut raw = [0u8; 64];
-    let event = if event.is_null() {
-        None
-    } else {
-        raw = cx.read_obj(event)?;
-        Some(&raw)
-    };
-    let n = crate::time::posix::create(cx, clock, event)?;
+    let event: Option<[u8; 64]> = if event.is_null() { None } else { Some(cx.read_obj(event)?) };
+    let n = crate::time::posix::create(cx, clock, event.as_ref())?;
     if let Err(e) = cx.write_obj(id, &n) {
         let _ = cx.task.process.timers.delete(cx.kernel, n);
         return Err(e);

@@ -217,6 +217,9 @@ pub fn clone(cx: &mut Ctx<'_>, a: &CloneArgs) -> Result<i64> {
         }
         s.threads.push(child.clone());
     }
+    if !has(flag::THREAD) && process.rlimit(Resource::Cpu) != u64::MAX {
+        process.timers.watch_cpu(&kernel, &process);
+    }
     // A process's child runs first: it will exec or exit, and then the parent's pages need not be
     // write-protected. A new thread takes its turn.
     if let Err(e) = kernel.launch(&child, thread, !has(flag::THREAD), None) {

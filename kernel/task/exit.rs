@@ -94,12 +94,7 @@ fn exit_process(kernel: &Arc<Kernel>, task: &Arc<Task>, status: i32) {
     if p.pid == 1 {
         kernel.init_exited(status);
     }
-    let (pgrp, session, parent_pgrp) = {
-        let tree = kernel.tree.lock();
-        let n = tree.node(p.pid);
-        let (g, s, up) = n.map_or((0, 0, 0), |n| (n.pgrp, n.session, n.parent));
-        (g, s, tree.node(up).map_or(0, |n| n.pgrp))
-    };
+    let (pgrp, session) = kernel.tree.lock().node(p.pid).map_or((0, 0), |n| (n.pgrp, n.session));
     if session == p.pid {
         crate::tty::session_leader_exits(kernel, session);
     }
@@ -112,7 +107,6 @@ fn exit_process(kernel: &Arc<Kernel>, task: &Arc<Task>, status: i32) {
         if !own_orphaned_before && tree.is_orphaned(pgrp, Some(p.pid)) && tree.has_stopped(pgrp) {
             orphans.push(pgrp);
         }
-        let _ = parent_pgrp;
         let groups: Vec<u32> = tree
             .node(p.pid)
             .map(|n| n.children.clone())

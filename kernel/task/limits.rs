@@ -53,3 +53,34 @@ impl Rlimits {
         self.0[r as usize].0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn init_starts_with_linux_limits() {
+        let l = Rlimits::initial(1000);
+        assert_eq!(l.0[Resource::Stack as usize], (8 << 20, INFINITY));
+        assert_eq!(l.0[Resource::Nofile as usize], (1024, 4096));
+        assert_eq!(l.soft(Resource::Core), 0);
+        assert_eq!(l.soft(Resource::Nproc), 500);
+        assert_eq!(l.soft(Resource::Cpu), INFINITY);
+        assert!(l.0.iter().all(|(soft, hard)| soft <= hard));
+    }
+
+    #[test]
+    fn numbers_are_those_of_linux() {
+        use linux_raw_sys::general as k;
+        for (ours, linux) in [
+            (Resource::Cpu, k::RLIMIT_CPU),
+            (Resource::Stack, k::RLIMIT_STACK),
+            (Resource::Nofile, k::RLIMIT_NOFILE),
+            (Resource::As, k::RLIMIT_AS),
+            (Resource::Sigpending, k::RLIMIT_SIGPENDING),
+            (Resource::Rttime, k::RLIMIT_RTTIME),
+        ] {
+            assert_eq!(ours as u32, linux, "{ours:?}");
+        }
+    }
+}

@@ -423,6 +423,12 @@ pub struct NewTask {
     pub(crate) comm: [u8; 16],
 }
 
+impl std::fmt::Debug for NewTask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "new task {} of {:?}", self.tid, self.process)
+    }
+}
+
 impl NewTask {
     pub(crate) fn build(self) -> Arc<Task> {
         Arc::new_cyclic(|me| Task {

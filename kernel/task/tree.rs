@@ -181,3 +181,7 @@ impl Tree {
         (children, heir)
     }
 }
+
+#[cfg(test)]
+#[path = "tree_tests.rs"]
+mod tests;

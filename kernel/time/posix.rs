@@ -17,6 +17,7 @@ use crate::Kernel;
 use crate::signal::queue::{Fields, SigInfo, code};
 use crate::signal::set::nr;
 use crate::syscall::Ctx;
+use crate::task::limits::Resource;
 use crate::task::{Process, Task};
 
 /// Most timers of one process.
@@ -100,10 +101,61 @@ struct Timer {
     state: SpinLock<TimerState>,
 }
 
+/// RLIMIT_CPU: looks at the process's CPU time when the limit may have been reached.
+struct CpuLimit {
+    process: Weak<Process>,
+    kernel: Weak<Kernel>,
+}
+
+impl CpuLimit {
+    /// Arms the next look. CPU time cannot pass faster than real time, so that is the earliest moment.
+    fn arm(self: &Arc<Self>, kernel: &Kernel, process: &Process) {
+        let (soft, hard) = process.rlimits.lock().0[Resource::Cpu as usize];
+        if soft == u64::MAX && hard == u64::MAX {
+            return;
+        }
+        let used = cpu_ns(process);
+        let next_second = used / NS + 1;
+        let at = if next_second <= soft { soft } else { next_second.min(hard) };
+        let left = Duration::from_nanos(at.saturating_mul(NS).saturating_sub(used));
+        let weak: Weak<dyn Expire> = Arc::downgrade(&(self.clone() as Arc<dyn Expire>));
+        kernel.sched.timers.call(arch::clock::monotonic() + left, weak);
+    }
+}
+
+const NS: u64 = 1_000_000_000;
+
+fn cpu_ns(p: &Process) -> u64 {
+    let (u, s) = p.times();
+    u + s
+}
+
+impl Expire for CpuLimit {
+    fn expire(&self, _now: Instant) {
+        let (Some(kernel), Some(process)) = (self.kernel.upgrade(), self.process.upgrade()) else {
+            return;
+        };
+        let me = process.timers.cpu_limit.lock().clone();
+        let Some(me) = me.filter(|m| std::ptr::eq(&**m, self)) else { return };
+        let (soft, hard) = process.rlimits.lock().0[Resource::Cpu as usize];
+        let used = cpu_ns(&process) / NS;
+        if used >= hard {
+            // SIGKILL has no queue that could be full.
+            let _ = kernel.signal_process(&process, SigInfo::kernel(nr::KILL));
+            return;
+        }
+        if used >= soft {
+            let _ = kernel.signal_process(&process, SigInfo::kernel(nr::XCPU)); // kept once if pending
+        }
+        me.arm(&kernel, &process);
+    }
+}
+
 /// All timers of a process. Numbers from 0 are POSIX timers; interval timers are apart.
 pub struct ProcessTimers {
     posix: SpinLock<BTreeMap<i32, Arc<Timer>>>,
     itimers: SpinLock<[Option<Arc<Timer>>; 3]>,
+    cpu_limit: SpinLock<Option<Arc<CpuLimit>>>,
 }
 
 impl Default for ProcessTimers {
@@ -111,6 +163,7 @@ impl Default for ProcessTimers {
         ProcessTimers {
             posix: SpinLock::new(Rank::Signal, BTreeMap::new()),
             itimers: SpinLock::new(Rank::Signal, [None, None, None]),
+            cpu_limit: SpinLock::new(Rank::Signal, None),
         }
     }
 }
@@ -119,6 +172,15 @@ impl std::fmt::Debug for ProcessTimers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ProcessTimers")
     }
+}
+
+/// After an expiry that was due at `at`, seen at `now`: when the next one is due, if the timer is
+/// periodic, and how many were missed in between (its overruns).
+fn next_expiry(at: u64, interval: u64, now: u64) -> (Option<u64>, u64) {
+    let missed = now.saturating_sub(at).checked_div(interval).unwrap_or(0);
+    // A time that does not fit never comes.
+    let next = interval.saturating_mul(missed + 1).saturating_add(at);
+    ((interval != 0).then_some(next), missed)
 }
 
 impl Timer {
@@ -237,8 +299,8 @@ impl Expire for Timer {
                 me.arm(&kernel, &mut s);
                 return;
             }
-            let missed = if s.interval == 0 { 0 } else { (now - at) / s.interval };
-            s.at = (s.interval != 0).then(|| at + (missed + 1) * s.interval);
+            let missed;
+            (s.at, missed) = next_expiry(at, s.interval, now);
             me.arm(&kernel, &mut s);
             let missed = u32::try_from(missed).unwrap_or(i32::MAX as u32);
             let more = if pending { missed.saturating_add(1) } else { missed };
@@ -261,6 +323,14 @@ impl ProcessTimers {
 
     fn posix_timer(&self, id: i32) -> Result<Arc<Timer>> {
         self.posix.lock().get(&id).cloned().ok_or_else(|| Errno::EINVAL.into())
+    }
+
+    /// RLIMIT_CPU was set or inherited: watches the CPU time from now on.
+    pub fn watch_cpu(&self, kernel: &Arc<Kernel>, process: &Arc<Process>) {
+        let watch =
+            Arc::new(CpuLimit { process: Arc::downgrade(process), kernel: Arc::downgrade(kernel) });
+        *self.cpu_limit.lock() = Some(watch.clone());
+        watch.arm(kernel, process);
     }
 
     /// setitimer(2): gives the old setting.
@@ -443,4 +513,36 @@ pub fn create(cx: &Ctx<'_>, clock: ClockId, event: Option<&[u8; 64]>) -> Result<
     };
     list.insert(id, Arc::new(timer));
     Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods_keep_their_phase_and_count_what_was_missed() {
+        assert_eq!(next_expiry(100, 0, 100), (None, 0));
+        assert_eq!(next_expiry(100, 0, 900), (None, 0));
+        assert_eq!(next_expiry(100, 10, 100), (Some(110), 0));
+        assert_eq!(next_expiry(100, 10, 109), (Some(110), 0));
+        assert_eq!(next_expiry(100, 10, 110), (Some(120), 1));
+        assert_eq!(next_expiry(100, 10, 1234), (Some(1240), 113));
+        assert_eq!(next_expiry(100, u64::MAX, 200), (Some(u64::MAX), 0), "never, not at once");
+    }
+
+    #[test]
+    fn clock_ids() {
+        let d = |id: i32| ClockId::decode(id as u32).map_err(|e| e.errno());
+        assert_eq!(d(0), Ok(ClockId::Realtime));
+        assert_eq!(d(1), Ok(ClockId::Monotonic));
+        assert_eq!(d(7), Ok(ClockId::Boottime));
+        assert_eq!(d(2), Ok(ClockId::ProcessCpu(0)));
+        assert_eq!(d(3), Ok(ClockId::ThreadCpu(0)));
+        // As clock_getcpuclockid(3) and pthread_getcpuclockid(3) make them.
+        assert_eq!(d(!42 << 3 | 2), Ok(ClockId::ProcessCpu(42)));
+        assert_eq!(d(!42 << 3 | 6), Ok(ClockId::ThreadCpu(42)));
+        for bad in [10, 12, 99, !42 << 3 | 3] {
+            assert_eq!(d(bad), Err(Errno::EINVAL), "{bad}");
+        }
+    }
 }

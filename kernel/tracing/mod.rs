@@ -1,6 +1,6 @@
 //! Sinks for the trace points of `base::trace`: what `trace=` writes.
 //!
-//! Events become text in strace's manner ([`text`]) or Chrome trace JSON ([`chrome`]) in a buffer that is
+//! Events become text in strace's manner (`text`) or Chrome trace JSON (`chrome`) in a buffer that is
 //! written where the emitter holds no lock (system calls), at idle moments and at the end. The last events
 //! are also kept for the report of a kernel panic.
 //!

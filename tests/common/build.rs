@@ -154,7 +154,8 @@ pub(crate) fn make_image(tree: &Path, image: &Path) {
     let _ = fs::remove_file(image);
     tool(
         Command::new("mke2fs")
-            .args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"])
+            // Native st_blksize is 4096; mke2fs would take 1024 for a small image.
+            .args(["-q", "-t", "ext4", "-b", "4096", "-E", "root_owner=0:0", "-d"])
             .arg(tree)
             .arg(image)
             .arg(format!("{}M", used + used / 4 + 64)),

@@ -9,6 +9,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod build;
+pub(crate) mod host;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -153,6 +154,83 @@ pub(crate) fn sh(params: &[&str], image: &Path, script: &str) -> String {
         String::from_utf8_lossy(&out.stderr)
     );
     String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// Starts it with pipes and waits for the line `up` on its standard output.
+pub(crate) fn start(cmd: &mut Command) -> Guard {
+    let child = cmd.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = Guard(child.unwrap_or_else(|e| panic!("{cmd:?}: {e}")));
+    let mut seen = Vec::new();
+    let out = child.0.stdout.as_mut().expect("stdout is piped");
+    let mut b = [0];
+    while !seen.ends_with(b"up\n") {
+        if !matches!(out.read(&mut b), Ok(1)) {
+            let mut err = String::new();
+            let _ = child.0.stderr.as_mut().expect("piped").read_to_string(&mut err);
+            panic!("{cmd:?} ended early: {}{err}", String::from_utf8_lossy(&seen));
+        }
+        seen.push(b[0]);
+    }
+    child
+}
+
+/// A refusal: non-zero, something to read, and nothing that looks like a crash.
+pub(crate) fn one_clear_line(out: &Output) {
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.code().is_some_and(|c| c != 0 && c != 134), "{out:?}");
+    assert!(!err.trim().is_empty(), "no message");
+    assert!(!crashed(&err), "{err}");
+    assert!(err.lines().count() <= 3, "more than a clear line:\n{err}");
+}
+
+/// What a kernel that gave up leaves on standard error.
+pub(crate) fn crashed(err: &str) -> bool {
+    err.contains("panicked") || err.contains("kernel panic") || err.contains("RUST_BACKTRACE")
+}
+
+/// Straight to the terminal: libtest hides what a passing test prints.
+pub(crate) fn say(line: &str) {
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Says that a test did not run; libtest has no word for it.
+pub(crate) fn skipped(test: &str, why: &str) {
+    say(&format!("{test}: skipped, {why}"));
+}
+
+/// True if this host tool is there.
+pub(crate) fn have(tool: &str) -> bool {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    path.split(':').any(|d| Path::new(d).join(tool).exists())
+}
+
+/// How often: a test's own default, or what UMBRA_ROUNDS says for long campaigns.
+pub(crate) fn rounds(default: u64) -> u64 {
+    std::env::var("UMBRA_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+}
+
+/// Numbers that are the same in each run (xorshift).
+#[derive(Debug)]
+pub(crate) struct Rng(u64);
+
+impl Rng {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % n
+    }
+}
+
+/// A private copy of the default image.
+pub(crate) fn copy_of_busybox(dir: &Scratch) -> PathBuf {
+    let to = dir.path("image.ext4");
+    std::fs::copy(busybox_image(), &to).expect("the image can be copied");
+    to
 }
 
 /// The image must be clean to e2fsck without any repair.
