@@ -104,14 +104,8 @@ impl PhysMem {
     #[inline]
     pub fn copy(&self, to: PhysAddr, from: PhysAddr, len: usize) {
         let (d, s) = (self.span(to, len), self.span(from, len));
-        let skewed = (d.addr() ^ s.addr()) & 31 != 0;
-        if skewed && len >= LONG_COPY && d.addr().abs_diff(s.addr()) >= len {
-            // SAFETY: both ranges were checked, are long enough, and do not overlap.
-            unsafe { copy_skewed(d, s, len) }
-        } else {
-            // SAFETY: both ranges were checked.
-            unsafe { std::ptr::copy(s, d, len) }
-        }
+        // SAFETY: both ranges were checked.
+        unsafe { std::ptr::copy(s, d, len) }
     }
 
     /// Fills `pages` frames with zeros.
@@ -180,77 +174,11 @@ impl PhysMem {
     }
 }
 
-/// Bytes from which on [`copy_skewed`] is worth its start.
-const LONG_COPY: usize = 1024;
-
-/// Copies between ranges whose distance is not a multiple of 32 bytes. C libraries copy long ranges with
-/// `rep movsb`, which such a distance slows down to half (6.9 instead of 14.4 GB/s; this loop 10.2), and large
-/// buffers from `malloc` always lie 16 bytes behind the start of a page.
-///
-/// # Safety
-/// Both ranges are valid for `len >= LONG_COPY` bytes and do not overlap.
-unsafe fn copy_skewed(to: *mut u8, from: *const u8, len: usize) {
-    use std::arch::x86_64::{__m128i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm_store_si128};
-    const STEP: usize = 64;
-    const AHEAD: usize = 1024;
-    // SAFETY: SSE2 belongs to x86-64. The head is shorter than STEP and the loop keeps `at + STEP <= len`;
-    // the tail is what is left. A prefetch never faults, whatever its address.
-    unsafe {
-        let head = to.align_offset(STEP);
-        std::ptr::copy_nonoverlapping(from, to, head);
-        let mut at = head;
-        while at + STEP <= len {
-            let (s, d) = (from.add(at).cast::<__m128i>(), to.add(at).cast::<__m128i>());
-            let v = [
-                _mm_loadu_si128(s),
-                _mm_loadu_si128(s.add(1)),
-                _mm_loadu_si128(s.add(2)),
-                _mm_loadu_si128(s.add(3)),
-            ];
-            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(at + AHEAD).cast());
-            _mm_store_si128(d, v[0]);
-            _mm_store_si128(d.add(1), v[1]);
-            _mm_store_si128(d.add(2), v[2]);
-            _mm_store_si128(d.add(3), v[3]);
-            at += STEP;
-        }
-        std::ptr::copy_nonoverlapping(from.add(at), to.add(at), len - at);
-    }
-}
-
 impl Drop for PhysMem {
     fn drop(&mut self) {
         // SAFETY: unmaps exactly what `new` mapped; no reference to it outlives the value.
         unsafe {
             libc::munmap(self.base.cast(), self.len);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_copies_of_any_skew() {
-        let m = PhysMem::new(8 * 4096).unwrap();
-        let data: Vec<u8> = (0..8192u32).map(|i| (i * 7 + i / 251) as u8).collect();
-        m.write(PhysAddr(0), &data);
-        for (to, from, len) in [
-            (16, 0, 4096),
-            (17, 3, 1024),
-            (63, 0, 1025),
-            (0, 16, 5000),
-            (31, 1, 4999),
-            (64, 0, 2048),
-        ] {
-            let at = PhysAddr(16384);
-            m.zero_bytes(at, 12288);
-            m.copy(at.add(to), PhysAddr(from as u64), len);
-            let mut got = vec![0; len + 2];
-            m.read(at.add(to).add(0), &mut got[..len + 1]);
-            assert_eq!(&got[..len], &data[from..from + len], "{to} {from} {len}");
-            assert_eq!(got[len], 0, "nothing behind the end");
         }
     }
 }
