@@ -188,18 +188,6 @@ impl AddressSpace {
         result
     }
 
-    /// Too many host mappings: all go but the one just made; faults bring the hot ones back.
-    #[cold]
-    fn drop_host_mappings(&self, vpn: u64) {
-        let mut g = self.inner.lock();
-        g.host.unmap_all(&*self.space);
-        g.queued = true;
-        self.work.store(1, std::sync::atomic::Ordering::Relaxed);
-        if g.pt.get(vpn).present() {
-            g.refill(self, vpn);
-        }
-    }
-
     fn fill_anon(&self, vpn: u64, start: u64, len: u32, need: Need) -> Result<(), Fail> {
         let mut run = self.memory.alloc_run(len, Kind::Anon, need).map_err(|_| Fail::Oom)?;
         run.zero();
@@ -519,7 +507,7 @@ impl Inner {
     }
 
     /// Gives the host what the page table allows around `vpn`; says how many pages.
-    fn refill(&mut self, s: &AddressSpace, vpn: u64) -> u32 {
+    pub(crate) fn refill(&mut self, s: &AddressSpace, vpn: u64) -> u32 {
         self.host.sync(&*s.space);
         let Some(v) = self.vmas.find(vpn) else { return 0 };
         let (pte, exclusive) = self.pt.get_exclusive(vpn);
