@@ -10,7 +10,7 @@
 //! | what is there | what happens |
 //! |---|---|
 //! | nothing, anonymous | a run of zeroed contiguous frames: 16, doubling to 512 with sequential use |
-//! | nothing, object | all cached pages of the 64 around are entered; missing ones are read |
+//! | nothing, object | all cached pages of the 64 around are entered, up to 512 with sequential use; missing ones are read |
 //! | a page, write to a private one that is shared | copied, with up to 16 neighbours like it |
 //! | a page, write to a shared object | the backing is asked, the page marked dirty |
 //! | a page that allows it | the host lacks it: the surrounding run is mapped or gets its rights back |
@@ -32,8 +32,11 @@ use crate::vma::{Vma, VmaFlags};
 /// First and longest run of anonymous memory, pages.
 const FIRST_RUN: u32 = 16;
 const MAX_RUN: u32 = 512;
-/// Pages around a fault on an object that are entered if they are cached.
+/// Pages around a fault on an object that are entered if they are cached; sequential use doubles it.
 const AROUND: u64 = 64;
+const MAX_AROUND: u64 = 512;
+/// Host mappings that one fault on an object makes at most, if its frames are not contiguous.
+const MAX_RUNS: usize = 8;
 /// First and longest run of copies.
 const FIRST_COPY: u32 = 4;
 const MAX_COPY: u32 = 16;
@@ -138,7 +141,10 @@ impl AddressSpace {
         );
         let addr = info.addr;
         match result {
-            Ok(_) => FaultResult::Resolved,
+            Ok(_) => {
+                self.learn(info.addr.vpn(), access);
+                FaultResult::Resolved
+            }
             Err(Fail::Segv(code)) => FaultResult::Segv { addr, code },
             Err(Fail::Bus) => FaultResult::Bus { addr, code: 2 },
             Err(Fail::Oom) => FaultResult::Oom,
@@ -180,18 +186,6 @@ impl AddressSpace {
             self.memory.call_oom();
         }
         result
-    }
-
-    /// Too many host mappings: all go but the one just made; faults bring the hot ones back.
-    #[cold]
-    fn drop_host_mappings(&self, vpn: u64) {
-        let mut g = self.inner.lock();
-        g.host.unmap_all(&*self.space);
-        g.queued = true;
-        self.work.store(1, std::sync::atomic::Ordering::Relaxed);
-        if g.pt.get(vpn).present() {
-            g.refill(self, vpn);
-        }
     }
 
     fn fill_anon(&self, vpn: u64, start: u64, len: u32, need: Need) -> Result<(), Fail> {
@@ -354,29 +348,36 @@ impl Inner {
         let Some(v) = self.vmas.find(vpn) else { return false };
         let shm = !cache.evictable();
         let writable = shm && v.shared();
-        let around = if v.flags.contains(VmaFlags::RANDOM) { 1 } else { AROUND };
-        let block = vpn & !(around - 1);
-        let (lo, hi) = (block.max(v.start), (block + around).min(v.end));
+        let random = v.flags.contains(VmaFlags::RANDOM);
+        let (lo, hi) = if random {
+            (vpn, vpn + 1)
+        } else if vpn == v.next && v.run > 0 {
+            (vpn, vpn + (u64::from(v.run) * 2).clamp(AROUND, MAX_AROUND))
+        } else {
+            // By pages of the object, wherever it is mapped: its frames are contiguous that way, and what
+            // hot.rs remembers of one mapping is true for the next.
+            let block = vpn.saturating_sub(v.index(vpn) & (AROUND - 1));
+            (block, block + AROUND)
+        };
+        let (lo, hi) = (lo.max(v.start), hi.min(v.end));
         let first = v.index(lo);
         let last = v.index(hi).min(cache.size_pages());
-        let mut found = [Pfn(0); AROUND as usize];
-        let mut mask = 0u64;
+        let mut found = Vec::with_capacity((hi - lo) as usize);
         let pt = &self.pt;
         cache.for_present(first, last, |i, pfn| {
             let at = lo + (i - first);
             let take = !pt.get(at).present();
             if take {
-                found[(i - first) as usize] = pfn;
-                mask |= 1 << (i - first);
+                found.push((at, pfn));
             }
             take
         });
-        for i in 0..hi - lo {
-            if mask & (1 << i) != 0 {
-                self.pt.set(lo + i, Pte::object(found[i as usize], shm, writable));
-            }
+        let mut entered = false;
+        for (at, pfn) in found {
+            self.pt.set(at, Pte::object(pfn, shm, writable));
+            entered |= at == vpn;
         }
-        mask & (1 << (vpn - lo)) != 0
+        entered
     }
 
     /// What to read for a fault on an absent page of an object.
@@ -506,7 +507,7 @@ impl Inner {
     }
 
     /// Gives the host what the page table allows around `vpn`; says how many pages.
-    fn refill(&mut self, s: &AddressSpace, vpn: u64) -> u32 {
+    pub(crate) fn refill(&mut self, s: &AddressSpace, vpn: u64) -> u32 {
         self.host.sync(&*s.space);
         let Some(v) = self.vmas.find(vpn) else { return 0 };
         let (pte, exclusive) = self.pt.get_exclusive(vpn);
@@ -524,9 +525,28 @@ impl Inner {
             self.host.protect(&*s.space, start, end, |_| rights);
             return (end - start) as u32;
         }
-        let (start, end) = self.same_rights(v, vpn, (lo, hi), rights, Some(pte.pfn()));
+        let (start, mut end) = self.same_rights(v, vpn, (lo, hi), rights, Some(pte.pfn()));
         let first = Pfn(pte.pfn().0 - (vpn - start) as u32);
         self.host.map(&*s.space, start, first, (end - start) as u32, rights, true);
+        if pte.is_anon() {
+            return (end - start) as u32;
+        }
+        // What was entered with the page and lies behind it, in other frames: an operation more in a
+        // batch costs a fraction of a fault.
+        for _ in 1..MAX_RUNS {
+            let Some(v) = self.vmas.find(end) else { break };
+            let (pte, exclusive) = self.pt.get_exclusive(end);
+            let rights = Self::rights(v, pte, exclusive);
+            if end >= hi || !pte.present() || rights.is_empty() || self.host.get(end).is_some() {
+                break;
+            }
+            let (_, next) = self.same_rights(v, end, (end, hi), rights, Some(pte.pfn()));
+            self.host.map(&*s.space, end, pte.pfn(), (next - end) as u32, rights, true);
+            end = next;
+        }
+        if let Some(v) = self.vmas.find_mut(vpn) {
+            (v.next, v.run) = (end, (end - vpn) as u32);
+        }
         (end - start) as u32
     }
 

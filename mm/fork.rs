@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 use arch::Prot;
 use base::{Errno, PAGE_SHIFT, Result, UserAddr, err};
 
+use crate::hot::Foresight;
 use crate::page_table::Garbage;
 use crate::space::{AddressSpace, Inner, TOP_PAGE};
 use crate::vma::{Vma, VmaFlags};
@@ -72,6 +73,7 @@ impl AddressSpace {
             p.shares.retain(|t| t.strong_count() > 0);
             p.shares.push(Arc::downgrade(&token));
             p.cache.clear();
+            c.foresight = p.foresight.for_child();
             if self.memory.smp() {
                 p.protect_shared(self);
             } else {
@@ -110,8 +112,15 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Takes all mappings away with one operation, for exec and exit.
+    /// Takes all mappings away with one operation, for exec.
     pub fn clear(&self) {
+        self.empty_out(true);
+        self.choose_base();
+    }
+
+    /// Gives everything back. Not `alive`: nobody runs here any more, and the host's mappings need not
+    /// be flushed before their frames are freed: the backend drops them before it uses the stub again.
+    fn empty_out(&self, alive: bool) {
         let _mmap = self.mmap.lock();
         let mut garbage = Garbage::default();
         let (vmas, held, layout, old);
@@ -120,7 +129,7 @@ impl AddressSpace {
             vmas = g.vmas.remove(0, TOP_PAGE);
             g.pt.clear_range(0, TOP_PAGE, &mut garbage);
             g.host.sync(&*self.space);
-            let mapped = g.host.unmap_all(&*self.space) | g.queued;
+            let mapped = alive && g.host.unmap_all(&*self.space) | g.queued;
             g.queued = false;
             g.cache.clear();
             g.shares.clear();
@@ -130,6 +139,7 @@ impl AddressSpace {
             self.memory.locked.fetch_sub(g.locked, Ordering::Relaxed);
             g.locked = 0;
             g.lock_future = false;
+            g.foresight = Foresight::default();
             drop(g);
             if mapped {
                 let _ = self.space.flush();
@@ -139,13 +149,12 @@ impl AddressSpace {
         drop((garbage, old));
         drop(held); // after the leaves: only now the parent's pages are its own again
         drop((vmas, layout));
-        self.choose_base();
     }
 }
 
 impl Drop for AddressSpace {
     fn drop(&mut self) {
-        self.clear();
+        self.empty_out(false);
     }
 }
 

@@ -10,6 +10,7 @@
 //! | vma | ranges and what they map |
 //! | space, mapping, advise, fork | address spaces and the system calls on them |
 //! | fault, stack | page faults; stacks that grow |
+//! | hot | pages that are mapped before they are touched |
 //! | uaccess | copying to and from user memory |
 //! | page_cache, cache_io, cache_sync, rmap, shm | the pages of files and of shared memory |
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ mod fault;
 mod fork;
 mod frame;
 mod host_map;
+mod hot;
 mod mappable;
 mod mapping;
 mod memory;

@@ -183,6 +183,10 @@ impl AddressSpace {
         if v.mapping.is_none() {
             v.pgoff = 0;
         }
+        let habit = g.foresight.is_habit(&v);
+        if v.mapping.is_some() && !shared {
+            g.foresight.mapped(start);
+        }
         g.vmas.insert(v);
         if lock {
             g.locked += n;
@@ -193,6 +197,8 @@ impl AddressSpace {
         if (lock || flags.contains(MapFlags::POPULATE)) && !prot.is_empty() {
             let write = prot.contains(Prot::WRITE) && !shared;
             let _ = self.populate(start, start + n, write);
+        } else if habit {
+            self.foresee_use(start);
         }
         Ok(addr(start))
     }
@@ -246,6 +252,9 @@ impl AddressSpace {
         g.check_count(g.vmas.splits(lo, hi).saturating_sub(1))?;
         let mut garbage = Garbage::default();
         let gone = g.cut(self, lo, hi, &mut garbage);
+        if !garbage.is_empty() {
+            g.foresight.unmapped(&gone);
+        }
         self.finish(g, garbage, gone);
         Ok(())
     }
@@ -443,6 +452,9 @@ impl AddressSpace {
             return old;
         }
         self.inner.lock().layout.brk = new;
+        if b > a {
+            self.foresee_use(a);
+        }
         new
     }
 

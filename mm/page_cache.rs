@@ -23,6 +23,7 @@ use base::{
 use hashbrown::HashMap;
 
 use crate::frame::{Frame, FrameRun, Kind};
+use crate::hot::HotPages;
 use crate::mappable::Backing;
 use crate::memory::{Memory, Need};
 use crate::space::AddressSpace;
@@ -139,6 +140,8 @@ pub struct PageCache {
     pub(crate) writable_maps: AtomicUsize,
     /// End of what `write` has stored, until the owner has raised the size to it.
     pub(crate) high: AtomicU64,
+    /// What programs touch of it soon after they start.
+    pub(crate) hot: SpinLock<HotPages>,
     me: Weak<PageCache>,
 }
 
@@ -161,6 +164,7 @@ impl PageCache {
             mappers: SpinLock::new(Rank::Leaf, HashMap::new()),
             writable_maps: AtomicUsize::new(0),
             high: AtomicU64::new(0),
+            hot: SpinLock::new(Rank::Leaf, HotPages::default()),
             me: me.clone(),
         })
     }

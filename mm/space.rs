@@ -23,6 +23,7 @@ use base::{Mutex, PAGE_SHIFT, Rank, Result, SpinLock, UserAddr};
 
 use crate::fork::Token;
 use crate::host_map::HostMap;
+use crate::hot::Foresight;
 use crate::mappable::ObjectName;
 use crate::memory::Memory;
 use crate::page_table::{Garbage, PageTable};
@@ -68,6 +69,7 @@ pub(crate) struct Inner {
     pub(crate) lock_future: bool,
     pub(crate) randomize: bool,
     pub(crate) peak_pages: u64,
+    pub(crate) foresight: Foresight,
 }
 
 impl fmt::Debug for AddressSpace {
@@ -106,6 +108,7 @@ impl AddressSpace {
             lock_future: false,
             randomize: true,
             peak_pages: 0,
+            foresight: Foresight::default(),
         };
         Arc::new_cyclic(|me| AddressSpace {
             id: memory.next_id(),
@@ -176,6 +179,18 @@ impl AddressSpace {
         }
         drop((flushed, old));
         drop(vmas); // objects may go with them: no spin lock is held
+    }
+
+    /// Too many host mappings: all go but the one just made; faults bring the hot ones back.
+    #[cold]
+    pub(crate) fn drop_host_mappings(&self, vpn: u64) {
+        let mut g = self.inner.lock();
+        g.host.unmap_all(&*self.space);
+        g.queued = true;
+        self.work.store(1, Ordering::Relaxed);
+        if g.pt.get(vpn).present() {
+            g.refill(self, vpn);
+        }
     }
 
     /// Sets the resource limits; later calls heed them.

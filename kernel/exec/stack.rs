@@ -139,6 +139,7 @@ pub fn load(
     })?;
 
     strings.store(mm)?;
+    mm.foresee_files();
 
     mm.set_layout(Layout {
         start_code: UserAddr(placed.code.0),

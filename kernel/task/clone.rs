@@ -184,6 +184,15 @@ pub fn clone(cx: &mut Ctx<'_>, a: &CloneArgs) -> Result<i64> {
     if has(flag::CHILD_SETTID) {
         let _ = mm.write(a.child_tid, &tid.to_le_bytes());
     }
+    if !has(flag::VM) {
+        // Where it goes on, its stack, and its thread pointer.
+        let page = |a: u64| UserAddr(a).vpn();
+        mm.foresee_child(&[
+            (page(regs.rip), false),
+            (page(regs.rsp), true),
+            (page(regs.fs_base), true),
+        ]);
+    }
     let vfork = has(flag::VFORK).then(|| Arc::new(VforkDone::default()));
     child.vfork_done.lock().clone_from(&vfork);
 
