@@ -359,8 +359,9 @@ impl Sched {
     /// nothing to run; it says whether there is more of it.
     pub fn run(&self, mut idle_work: impl FnMut() -> bool) {
         while !self.stopping.load(Ordering::SeqCst) {
-            self.timers.run_expired(arch::clock::monotonic());
+            // The bit first: a timer that fires while the expired ones run must leave it set.
             arch::cpu::take_pending();
+            self.timers.run_expired(arch::clock::monotonic());
             let mut rq = self.rq.lock();
             if let Some(next) = Self::pick(&mut rq) {
                 let now = arch::clock::monotonic().0;
