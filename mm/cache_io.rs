@@ -272,6 +272,14 @@ impl PageCache {
         let mut pos = off;
         while pos < end {
             let n = (PAGE - pos % PAGE).min(end - pos);
+            // What a memory-only file does not hold reads as zeros already.
+            if !self.evictable() && !self.is_cached(pos / PAGE) {
+                match self.next_cached(pos / PAGE) {
+                    Some(i) => pos = i * PAGE,
+                    None => break,
+                }
+                continue;
+            }
             let frame = self.frame(pos / PAGE, false)?;
             let at = frame.addr().add((pos % PAGE) as usize);
             self.memory.machine().phys().zero_bytes(at, n as usize);
