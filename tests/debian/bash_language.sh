@@ -16,7 +16,7 @@ exec 7<>file; echo seven >&7; exec 7>&-; cat file
 set -o pipefail; true | false | true; echo "pipe $? ${PIPESTATUS[*]}"
 timeout 0.2 sleep 5; echo "timeout $?"
 bash -c 'kill -9 $$'; echo "killed $?"
-ulimit -n; ulimit -s; umask
+ulimit -s; umask
 echo $(< file) ${BASH_VERSION%%.*} $PPID | awk '{print $1, $2}'
 yes | head -n 100000 | wc -c
 [[ -r /etc/passwd && ! -e /nowhere ]] && echo tests

@@ -14,6 +14,6 @@ ln -s target link; readlink link; stat -c '%F %a %s' link a; cp -a link link2; l
 touch -d '2001-02-03 04:05:06.789 UTC' t; stat -c '%y %Y' t; date -u -d @1e9 2>&1; TZ=UTC ls -l --full-time t
 mkdir -p d/e/f; chmod 711 d; mv d g; cp -r g h; rmdir g/e/f; ls -R g h; rm -r g h; ls
 mkfifo p; (echo through >p &); cat p; od -c a | head -n 1; base64 a; nl a; fold -w 4 a; expr 6 \* 7; factor 360
-env | sort | grep -v '^_='; id -un; pwd; basename /a/b.c .c; numfmt --to=iec 1048576; sync; nice -n 5 nice
+env | sort | grep -v '^_=\|^OLDPWD='; id -un; pwd; basename /a/b.c .c; numfmt --to=iec 1048576; sync; nice -n 5 nice
 install -m 640 a inst; stat -c %a inst; chown 12:34 inst; stat -c '%u %g' inst; test -k /tmp; echo $?
 tail -n 2 /etc/group; head -c 5 /etc/group; wc /etc/services /etc/group 2>&1; cut -d: -f1 /etc/group | tail -n 3
