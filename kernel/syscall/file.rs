@@ -213,11 +213,15 @@ pub fn ioctl(cx: &mut Ctx<'_>, fd: Fd, cmd: u32, arg: UserAddr) -> SysResult {
             cx.files().set_cloexec(fd.0, cmd == FIOCLEX)?;
             Ok(0)
         }
-        FIONBIO | FIOASYNC => {
+        FIOASYNC => {
+            // No file of ours sends SIGIO: what Linux says of a file without that operation.
             let on: i32 = cx.read_obj(arg)?;
-            let bit = if cmd == FIONBIO { OpenFlags::NONBLOCK } else { OpenFlags::ASYNC };
+            if on == 0 { Ok(0) } else { err(Errno::ENOTTY) }
+        }
+        FIONBIO => {
+            let on: i32 = cx.read_obj(arg)?;
             let mut f = file.flags();
-            f.set(bit, on != 0);
+            f.set(OpenFlags::NONBLOCK, on != 0);
             file.ops.set_flags(&file, f)?;
             file.set_flags(f);
             Ok(0)
@@ -351,11 +355,8 @@ pub fn fcntl(cx: &mut Ctx<'_>, fd: Fd, cmd: u32, arg: u64) -> SysResult {
         }
         3 => Ok((file.flags() | OpenFlags::LARGEFILE).bits().into()),
         4 => {
-            let settable = OpenFlags::APPEND
-                | OpenFlags::NONBLOCK
-                | OpenFlags::ASYNC
-                | OpenFlags::DIRECT
-                | OpenFlags::NOATIME;
+            let settable =
+                OpenFlags::APPEND | OpenFlags::NONBLOCK | OpenFlags::DIRECT | OpenFlags::NOATIME;
             let wanted = OpenFlags::from_bits_retain(arg as u32) & settable;
             let new = (file.flags() - settable) | wanted;
             if wanted.contains(OpenFlags::NOATIME) && !file.flags().contains(OpenFlags::NOATIME) {

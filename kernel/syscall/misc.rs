@@ -107,6 +107,8 @@ pub fn syslog(cx: &mut Ctx<'_>, op: i32, buf: UserAddr, len: i32) -> SysResult {
         }
         6 | 7 => {
             cx.require(Cap::Syslog)?;
+            // Off: only emergencies reach the console; on: the default level again.
+            crate::logging::set_console_level(if op == 6 { 1 } else { 7 });
             Ok(0)
         }
         8 => {
@@ -117,7 +119,7 @@ pub fn syslog(cx: &mut Ctx<'_>, op: i32, buf: UserAddr, len: i32) -> SysResult {
             crate::logging::set_console_level(len as u8);
             Ok(0)
         }
-        9 => Ok(0),
+        9 => Ok(log.read_all(log.capacity()).len() as i64),
         10 => Ok(log.capacity() as i64),
         _ => err(Errno::EINVAL),
     }
