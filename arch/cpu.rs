@@ -11,7 +11,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering, compiler_fence};
 use std::sync::{Arc, Once};
 
 use base::{Errno, Instant, Result, err};
@@ -27,6 +27,9 @@ const SIG_KICK: i32 = libc::SIGURG;
 /// The signal of the timer.
 pub(crate) const SIG_TIMER: i32 = libc::SIGALRM;
 
+/// How long a kicked guest has to come back before it is kicked again, nanoseconds.
+const KICK_AGAIN_NS: u64 = 30_000;
+
 /// What handlers and other threads see of a virtual CPU.
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -34,8 +37,10 @@ pub(crate) struct Slot {
     tid: AtomicI32,
     /// An interrupt has come that nobody has looked at.
     pending: AtomicBool,
-    /// The guest task that is running or about to run; 0 if none.
-    guest: AtomicI32,
+    /// The [`Running`] guest, or about to run; 0 if none.
+    guest: AtomicU64,
+    /// How often that guest has been told to stop since it was published.
+    kicks: AtomicU32,
     /// When the timer is armed for, in nanoseconds; `u64::MAX` if it is not. Reset by its expiry.
     pub(crate) armed: AtomicU64,
 }
@@ -44,7 +49,8 @@ static SLOTS: [Slot; MAX_CPUS] = [const {
     Slot {
         tid: AtomicI32::new(0),
         pending: AtomicBool::new(false),
-        guest: AtomicI32::new(0),
+        guest: AtomicU64::new(0),
+        kicks: AtomicU32::new(0),
         armed: AtomicU64::new(u64::MAX),
     }
 }; MAX_CPUS];
@@ -113,19 +119,50 @@ pub fn enter(id: u32) -> Result<()> {
     Ok(())
 }
 
+/// How a handler stops the guest that runs on its CPU. One word, so that handlers see all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Running(u64);
+
+impl Running {
+    /// A task that this host thread traces: PTRACE_INTERRUPT, which also works on a task that is
+    /// not resumed yet.
+    pub(crate) fn traced(pid: HostPid) -> Running {
+        Running(u64::from(pid.cast_unsigned()))
+    }
+    /// A thread of a stub that shares memory with us: a signal. Whoever waits for it signals
+    /// again if it came before the guest had been entered.
+    pub(crate) fn thread(pid: HostPid, tid: HostPid) -> Running {
+        Running(u64::from(pid.cast_unsigned()) << 32 | u64::from(tid.cast_unsigned()))
+    }
+    fn stop(self, slot: &Slot) {
+        match (self.0 >> 32) as HostPid {
+            0 => sys::interrupt_from_handler(self.0 as HostPid),
+            pid => {
+                sys::kick_from_handler(pid, self.0 as HostPid);
+                // It has no effect in the stub's own text: again, until the guest is back.
+                let n = slot.kicks.fetch_add(1, Ordering::Relaxed);
+                timer::arm_from_handler(slot, KICK_AGAIN_NS << n.min(6));
+            }
+        }
+    }
+}
+
 /// The handler of both signals. No allocation, no locks, errno kept.
 extern "C" fn on_interrupt(signal: i32) {
-    let Some(slot) = here() else { return };
-    if signal == SIG_TIMER {
+    if signal == SIG_TIMER && let Some(slot) = here() {
         slot.armed.store(u64::MAX, Ordering::Relaxed);
     }
+    interrupt_from_handler();
+}
+
+/// Makes an interrupt pending on this host thread, if it is a CPU, and stops its guest.
+pub(crate) fn interrupt_from_handler() {
+    let Some(slot) = here() else { return };
     slot.pending.store(true, Ordering::SeqCst);
     compiler_fence(Ordering::SeqCst);
     let guest = slot.guest.load(Ordering::Relaxed);
     if guest != 0 {
-        // This thread is the guest's tracer. The request also works on a guest that is not resumed
-        // yet: it stops at once then.
-        sys::interrupt_from_handler(guest);
+        Running(guest).stop(slot);
     }
 }
 
@@ -136,9 +173,10 @@ extern "C" fn on_interrupt(signal: i32) {
 /// guest published and stops it, whether it has been resumed yet or not. Looking first would leave
 /// a gap in which a kick is lost, and a guest that never traps would keep the CPU for ever.
 #[inline(never)]
-pub(crate) fn publish_guest(pid: HostPid) -> bool {
+pub(crate) fn publish_guest(guest: Running) -> bool {
     let Some(slot) = here() else { return true };
-    slot.guest.store(pid, Ordering::Relaxed);
+    slot.kicks.store(0, Ordering::Relaxed);
+    slot.guest.store(guest.0, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
     if slot.pending.load(Ordering::Relaxed) {
         slot.guest.store(0, Ordering::Relaxed);
@@ -146,6 +184,12 @@ pub(crate) fn publish_guest(pid: HostPid) -> bool {
         return false;
     }
     true
+}
+
+/// How often the published guest has been told to stop and has not.
+#[inline(never)]
+pub(crate) fn kicks() -> u32 {
+    here().map_or(0, |s| s.kicks.load(Ordering::Relaxed))
 }
 
 /// The guest has stopped.
@@ -215,6 +259,7 @@ fn interrupts() -> libc::sigset_t {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigaddset(&mut set, SIG_KICK);
         libc::sigaddset(&mut set, SIG_TIMER);
+        libc::sigaddset(&mut set, libc::SIGCHLD);
         set
     }
 }
@@ -252,21 +297,22 @@ pub fn idle(deadline: Option<Instant>) {
 static ALLOWED: std::sync::OnceLock<libc::cpu_set_t> = std::sync::OnceLock::new();
 
 /// Binds the calling host thread to the host CPU that it runs on now. What it forks is bound, too.
-pub fn pin_to_one_host_cpu() {
+/// Returns that CPU, and another one that the process may use, if there is.
+pub(crate) fn pin_to_one_host_cpu() -> (usize, Option<usize>) {
     // SAFETY: CPU sets are plain data; the calls fill and read locals.
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         let size = size_of::<libc::cpu_set_t>();
         if libc::sched_getaffinity(0, size, &mut set) != 0 {
-            return;
+            return (0, None);
         }
-        ALLOWED.get_or_init(|| set);
-        let here = libc::sched_getcpu();
-        if here >= 0 && (here as usize) < size * 8 {
-            let mut one: libc::cpu_set_t = std::mem::zeroed();
-            libc::CPU_SET(here as usize, &mut one);
-            libc::sched_setaffinity(0, size, &one);
+        let allowed = *ALLOWED.get_or_init(|| set);
+        let here = libc::sched_getcpu().max(0) as usize;
+        if here < size * 8 {
+            sys::bind(0, here);
         }
+        let others = (here + 1..size * 8).chain(0..here.min(size * 8));
+        (here, others.into_iter().find(|&c| libc::CPU_ISSET(c, &allowed)))
     }
 }
 

@@ -28,6 +28,9 @@ pub(crate) const EVENT_SECCOMP: i32 = 7;
 /// `status >> 16` of an exec.
 pub(crate) const EVENT_EXEC: i32 = 4;
 
+/// The signal by which a stub thread that shares memory with us is stopped.
+pub(crate) const SIG_KICK: i32 = libc::SIGUSR1;
+
 /// A process or thread id of the host.
 pub(crate) type HostPid = i32;
 
@@ -85,6 +88,17 @@ pub(crate) fn interrupt_from_handler(pid: HostPid) {
         let errno = libc::__errno_location();
         let saved = *errno;
         let _ = libc::syscall(libc::SYS_ptrace, INTERRUPT as usize, pid, 0usize, 0usize);
+        *errno = saved;
+    }
+}
+
+/// Sends [`SIG_KICK`] to a thread of another process. Async-signal-safe; leaves errno as it was.
+pub(crate) fn kick_from_handler(pid: HostPid, tid: HostPid) {
+    // SAFETY: no pointers; errno is the calling thread's own and is restored.
+    unsafe {
+        let errno = libc::__errno_location();
+        let saved = *errno;
+        let _ = libc::syscall(libc::SYS_tgkill, pid, tid, SIG_KICK);
         *errno = saved;
     }
 }
@@ -264,4 +278,58 @@ pub(crate) fn kill_and_reap(pid: HostPid) {
 pub(crate) fn gettid() -> HostPid {
     // SAFETY: no arguments.
     unsafe { libc::gettid() }
+}
+
+/// Whether `tid` is a living thread of process `pid`.
+pub(crate) fn is_thread_of(pid: HostPid, tid: HostPid) -> bool {
+    // SAFETY: no pointers; signal 0 only asks.
+    unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, 0) == 0 }
+}
+
+/// Sends [`SIG_KICK`] to a thread of another process.
+pub(crate) fn kick(pid: HostPid, tid: HostPid) {
+    kick_from_handler(pid, tid);
+}
+
+/// Binds a host thread (0: the caller) to one host CPU. Best effort: it is about speed only.
+pub(crate) fn bind(tid: HostPid, cpu: usize) {
+    // SAFETY: a CPU set is plain data, which the host reads.
+    unsafe {
+        let mut one: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut one);
+        libc::sched_setaffinity(tid, size_of::<libc::cpu_set_t>(), &one);
+    }
+}
+
+/// CPU time that a process has used, nanoseconds.
+pub(crate) fn process_cpu_time(pid: HostPid) -> Option<u64> {
+    let clock = (!pid << 3) | 2; // CPUCLOCK_SCHED of a process, as clock_getcpuclockid(3) makes it
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the host writes a local.
+    let r = unsafe { libc::clock_gettime(clock, &mut t) };
+    (r == 0).then(|| t.tv_sec.cast_unsigned() * 1_000_000_000 + t.tv_nsec.cast_unsigned())
+}
+
+/// Whether a thread sleeps (state S in /proc).
+pub(crate) fn sleeps(pid: HostPid, tid: HostPid) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat"))
+        .is_ok_and(|s| s.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S')))
+}
+
+/// How many tasks of the host run or want to, this one included; None if it does not say.
+pub(crate) fn running_tasks() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_whitespace().nth(3)?.split('/').next()?.parse().ok()
+}
+
+/// How many CPUs the host has.
+pub(crate) fn online_cpus() -> usize {
+    // SAFETY: no pointers.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).unwrap_or(1)
+}
+
+/// How many seccomp filters a thread has; None if the host does not say (before Linux 5.9).
+pub(crate) fn seccomp_filters(pid: HostPid, tid: HostPid) -> Option<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
+    text.lines().find_map(|l| l.strip_prefix("Seccomp_filters:")?.trim().parse().ok())
 }

@@ -60,6 +60,26 @@ pub fn arm(when: Option<Instant>) {
     if slot.armed.load(Ordering::Relaxed) <= when {
         return;
     }
+    set(slot, id, when);
+}
+
+/// From an interrupt handler on a virtual CPU: an interrupt in `nanoseconds`, unless there is one
+/// earlier. Async-signal-safe; leaves errno as it was.
+pub(crate) fn arm_from_handler(slot: &cpu::Slot, nanoseconds: u64) {
+    let Some(id) = timer() else { return };
+    let when = crate::clock::monotonic().0 + nanoseconds;
+    if slot.armed.load(Ordering::Relaxed) > when {
+        // SAFETY: errno is the calling thread's own and is restored.
+        unsafe {
+            let errno = libc::__errno_location();
+            let saved = *errno;
+            set(slot, id, when);
+            *errno = saved;
+        }
+    }
+}
+
+fn set(slot: &cpu::Slot, id: libc::timer_t, when: u64) {
     let when = when.max(1); // zero would disarm
     slot.armed.store(when, Ordering::Relaxed);
     let at = libc::timespec {

@@ -157,6 +157,18 @@ pub fn initial() -> XState {
     state
 }
 
+/// Makes extended state that a guest may have written (of a frame's size) such that XRSTOR takes it:
+/// components that the CPU has, no reserved bits.
+pub(crate) fn sanitize(b: &mut [u8]) {
+    let l = layout();
+    b[SW_BYTES..FXSAVE].fill(0);
+    let mxcsr = u32_at(b, MXCSR) & l.mxcsr_mask;
+    put32(b, MXCSR, mxcsr);
+    let present = u64_at(b, FXSAVE) & l.features;
+    b[FXSAVE + 8..FXSAVE + HEADER].fill(0);
+    put64(b, FXSAVE, present);
+}
+
 /// What a signal frame holds for `state`: [`frame_len`] bytes.
 pub fn to_frame(state: &XState) -> Vec<u8> {
     let l = layout();

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use arch::shm::Policy;
 use base::trace::Category;
 
 use crate::suggest::nearest;
@@ -42,7 +43,8 @@ pub const PARAMETERS: &[(&str, &str, &str)] = &[
     ("conN", "PORT", "console /dev/ttyN: fd:N, fd:IN,fd:OUT, pts or null"),
     ("hostname", "NAME", "the host name (umbra)"),
     ("ncpus", "N", "virtual CPUs (1)"),
-    ("backend", "NAME", "the machine: ptrace"),
+    ("backend", "NAME", "the machine: shm, ptrace, auto: shm where the host allows it (auto)"),
+    ("handoff", "HOW", "shm: CPU and guest wait by spin, futex, or as the host's load is (auto)"),
     (
         "trace",
         "WHAT[:FILE]",
@@ -52,6 +54,17 @@ pub const PARAMETERS: &[(&str, &str, &str)] = &[
     ("norandmaps", "", "no address space randomisation"),
     ("lockdown", "on|off", "system call filter of the kernel process itself (on)"),
 ];
+
+/// `backend=`: the machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Backend {
+    /// Shm where the host allows it, else ptrace.
+    Auto,
+    /// Shared memory.
+    Shm,
+    /// ptrace.
+    Ptrace,
+}
 
 /// A disk.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -124,6 +137,10 @@ pub struct Config {
     pub hostname: String,
     /// `ncpus=`.
     pub cpus: u32,
+    /// `backend=`.
+    pub backend: Backend,
+    /// `handoff=`.
+    pub handoff: Policy,
     /// `trace=`.
     pub trace: Option<TraceConfig>,
     /// `seed=`.
@@ -155,6 +172,8 @@ impl Default for Config {
             consoles: BTreeMap::new(),
             hostname: "umbra".into(),
             cpus: 1,
+            backend: Backend::Auto,
+            handoff: Policy::Auto,
             trace: None,
             seed: None,
             randomize: true,
@@ -324,13 +343,24 @@ impl Config {
                 self.cpus = number(key, v, "a number of virtual CPUs")?;
                 if self.cpus != 1 {
                     return Err(format!(
-                        "{key}={v}: the ptrace backend has one virtual CPU: ncpus=1"
+                        "{key}={v}: the machine has one virtual CPU: ncpus=1"
                     ));
                 }
             }
             "backend" => {
-                if v != "ptrace" {
-                    return Err(format!("{key}={v}: there is one backend: ptrace"));
+                self.backend = match v {
+                    "auto" => Backend::Auto,
+                    "shm" => Backend::Shm,
+                    "ptrace" => Backend::Ptrace,
+                    _ => return Err(format!("{key}={v}: expected shm, ptrace or auto")),
+                }
+            }
+            "handoff" => {
+                self.handoff = match v {
+                    "auto" => Policy::Auto,
+                    "spin" => Policy::Spin,
+                    "futex" => Policy::Futex,
+                    _ => return Err(format!("{key}={v}: expected spin, futex or auto")),
                 }
             }
             "trace" => self.trace = Some(trace(v)?),

@@ -9,7 +9,6 @@
 //! (`Rank::Leaf`) never across a host call.
 
 pub(crate) mod control;
-mod queue;
 mod space;
 mod stub;
 mod task;
@@ -153,7 +152,7 @@ impl PtraceMachine {
             owner: sys::gettid(),
             vdso,
             xstate,
-            max_mappings: max_mappings(),
+            max_mappings: crate::space::max_mappings(),
             pool: SpinLock::new(Rank::Leaf, pool),
             this: this.clone(),
         }))
@@ -316,12 +315,4 @@ fn default_sigchld() {
             libc::sigaction(libc::SIGCHLD, &action, std::ptr::null_mut());
         }
     }
-}
-
-/// The host's limit (vm.max_map_count) with room to spare, and no more than 60,000.
-fn max_mappings() -> usize {
-    std::fs::read_to_string("/proc/sys/vm/max_map_count")
-        .ok()
-        .and_then(|s| s.trim().parse::<usize>().ok())
-        .map_or(50_000, |n| (n - n / 12).clamp(512, 60_000))
 }

@@ -6,10 +6,12 @@
 
 use std::sync::Arc;
 
-use base::{Errno, Result, err};
+use base::{Errno, PAGE_SIZE, Result, err};
 
 use super::control::RequestPage;
 use super::task::{GuestTask, Halt, Host, ServerTask};
+use crate::queue::{Kind, Op, host_prot};
+use crate::space::MappingServer;
 use crate::stub::{MAKE_GUEST, Request, TEXT};
 use crate::sys::{self, HostPid};
 
@@ -35,20 +37,12 @@ impl Stub {
         Stub { host, server, page, guests: Vec::new(), parked: Vec::new(), dead: false }
     }
 
-    pub(super) fn server_pid(&self) -> HostPid {
-        self.server.0
-    }
-
     pub(super) fn is_dead(&self) -> bool {
         self.dead
     }
 
-    /// Lets the server execute up to 64 requests. `Failed` carries the errno and the index of the
-    /// request; those before it have been executed.
-    pub(super) fn batch<'a>(
-        &mut self,
-        requests: impl Iterator<Item = Request> + 'a,
-    ) -> Result<(), Halt> {
+    /// Lets the server execute requests.
+    fn execute(&mut self, requests: impl Iterator<Item = Request>) -> Result<(), Halt> {
         if self.dead {
             return Err(Halt::Dead);
         }
@@ -69,12 +63,6 @@ impl Stub {
                 Err(Halt::Dead)
             }
         }
-    }
-
-    /// Unmaps everything but the stub's own two pages.
-    pub(super) fn unmap_all(&mut self) -> Result<(), Halt> {
-        let nr = libc::SYS_munmap.cast_unsigned();
-        self.batch(std::iter::once(Request { nr, args: [0, TEXT, 0, 0, 0, 0] }))
     }
 
     /// A guest task: a parked one, else a new one.
@@ -180,6 +168,44 @@ impl Stub {
             }
         }
         !self.dead
+    }
+}
+
+impl MappingServer for Stub {
+    fn host_pid(&self) -> HostPid {
+        self.server.0
+    }
+    fn batch(&mut self, ops: &[Op]) -> Result<(), Halt> {
+        self.execute(ops.iter().map(request))
+    }
+    /// Everything but the stub's own two pages.
+    fn unmap_all(&mut self) -> Result<(), Halt> {
+        let nr = libc::SYS_munmap.cast_unsigned();
+        self.execute(std::iter::once(Request { nr, args: [0, TEXT, 0, 0, 0, 0] }))
+    }
+}
+
+/// The host call for an operation.
+#[inline]
+fn request(op: &Op) -> Request {
+    let page = PAGE_SIZE as u64;
+    let (at, len) = (op.vpn * page, op.pages * page);
+    match op.kind {
+        Kind::Map { pfn, prot, populate } => {
+            let populate = if populate { libc::MAP_POPULATE } else { 0 };
+            let flags = libc::MAP_SHARED | libc::MAP_FIXED | populate;
+            Request {
+                nr: libc::SYS_mmap.cast_unsigned(),
+                args: [at, len, host_prot(prot), flags as u64, 0, pfn.addr().0],
+            }
+        }
+        Kind::Unmap => {
+            Request { nr: libc::SYS_munmap.cast_unsigned(), args: [at, len, 0, 0, 0, 0] }
+        }
+        Kind::Protect { prot } => Request {
+            nr: libc::SYS_mprotect.cast_unsigned(),
+            args: [at, len, host_prot(prot), 0, 0, 0],
+        },
     }
 }
 

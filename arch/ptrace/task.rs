@@ -14,6 +14,7 @@ use base::{Errno, Rank, SpinLock};
 
 use super::control::ControlPages;
 use crate::regs::Regs;
+pub(super) use crate::space::Halt;
 use crate::stub::image::{Label, address};
 use crate::sys::{self, HostPid};
 
@@ -59,26 +60,6 @@ impl Host {
                 log::debug!("killing stray stub task {pid}");
                 sys::kill_and_reap(pid);
             }
-        }
-    }
-}
-
-/// Why native execution did not get where it should.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Halt {
-    /// The task is dead and reaped.
-    Dead,
-    /// A host call failed: errno, and rbx (in a batch: the end of the failed request). The task
-    /// has stopped at `fail`.
-    Failed(Errno, u64),
-}
-
-impl From<Halt> for base::Error {
-    #[track_caller]
-    fn from(h: Halt) -> base::Error {
-        match h {
-            Halt::Dead => Errno::ESRCH.into(),
-            Halt::Failed(e, _) => e.into(),
         }
     }
 }

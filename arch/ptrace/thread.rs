@@ -287,7 +287,7 @@ impl Thread for PtraceThread {
         }
         loop {
             // This order is what keeps kicks from being lost: see `cpu::publish_guest`.
-            if !cpu::publish_guest(pid) {
+            if !cpu::publish_guest(cpu::Running::traced(pid)) {
                 return Event::Kicked;
             }
             let resumed = sys::sysemu(pid, self.step);

@@ -1,7 +1,6 @@
 //! The zygote: the one process that is made by fork and exec. All stubs are its clones, and
 //! children of the kernel.
 
-use std::ffi::CStr;
 use std::mem::offset_of;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -15,8 +14,9 @@ use crate::hosterr::host_error;
 use crate::physmem::PhysMem;
 use crate::regs::Regs;
 use crate::stub::image::{Label, address, offset};
+use crate::stub::spawn::fork_stub;
 use crate::stub::{LOW, PAGE, SERVER_FLAGS, TEXT};
-use crate::sys::{self, HostPid, check, last_error};
+use crate::sys::{self, HostPid, last_error};
 
 /// Room for any extended state.
 const XSTATE_ROOM: usize = 64 << 10;
@@ -52,7 +52,7 @@ impl Zygote {
         let fail = StartError::at;
         let (wait_end, go_end) = pipe().map_err(fail("pipe"))?;
         let fds = [phys.fd().as_raw_fd(), host.control.stub_fd(), host.image.as_raw_fd()];
-        let pid = fork_child(wait_end.as_raw_fd(), fds).map_err(fail("fork"))?;
+        let pid = fork_stub(Some(wait_end.as_raw_fd()), &fds, 2).map_err(fail("fork"))?;
         host.born(pid);
         let mut z =
             Zygote { pid, host: host.clone(), reaped: false, vdso: 0, xstate: Box::default() };
@@ -201,72 +201,4 @@ fn vdso_of(pid: HostPid) -> u64 {
 
 fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(host_error)
-}
-
-/// Forks a child that waits for a byte and then executes the image.
-fn fork_child(wait: i32, fds: [i32; 3]) -> Result<HostPid> {
-    // The child must not run a handler of ours; what is blocked here is unblocked in it.
-    let (mut all, mut old) = (empty_set(), empty_set());
-    // SAFETY: fills and reads local signal sets.
-    unsafe {
-        libc::sigfillset(&mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut old);
-    }
-    // SAFETY: takes no arguments.
-    let me = unsafe { libc::getpid() };
-    // SAFETY: the child makes only async-signal-safe calls until it executes or ends.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        child(me, wait, fds);
-    }
-    let result = check(pid.into());
-    // SAFETY: restores the mask.
-    unsafe {
-        libc::pthread_sigmask(libc::SIG_SETMASK, &old, std::ptr::null_mut());
-    }
-    result.map(|pid| pid as HostPid)
-}
-
-fn empty_set() -> libc::sigset_t {
-    // SAFETY: a signal set is plain data; all zeros is the empty set on Linux.
-    unsafe { std::mem::zeroed() }
-}
-
-/// The child's side of [`fork_child`]: host calls only, no allocation.
-fn child(parent: HostPid, wait: i32, fds: [i32; 3]) -> ! {
-    const EMPTY: &CStr = c"";
-    // SAFETY: async-signal-safe calls with valid arguments; the process ends or becomes the stub.
-    unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        if libc::getppid() != parent {
-            libc::_exit(1); // the kernel ended before the line above
-        }
-        libc::setsid();
-        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        libc::setrlimit(libc::RLIMIT_CORE, &none);
-        let mut byte = 0u8;
-        if libc::read(wait, (&raw mut byte).cast(), 1) != 1 {
-            libc::_exit(1);
-        }
-        // First out of the way of 0 to 2, then there.
-        let high = fds.map(|fd| libc::fcntl(fd, libc::F_DUPFD, 10));
-        for (to, from) in (0..).zip(high) {
-            if libc::dup2(from, to) < 0 {
-                libc::_exit(2);
-            }
-        }
-        libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32);
-        let mask = empty_set();
-        libc::sigprocmask(libc::SIG_SETMASK, &mask, std::ptr::null_mut());
-        let nil: [*const libc::c_char; 1] = [std::ptr::null()];
-        libc::syscall(
-            libc::SYS_execveat,
-            2,
-            EMPTY.as_ptr(),
-            nil.as_ptr(),
-            nil.as_ptr(),
-            libc::AT_EMPTY_PATH,
-        );
-        libc::_exit(3)
-    }
 }

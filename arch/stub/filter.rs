@@ -21,34 +21,42 @@ pub(crate) struct Insn {
 }
 
 // Offsets in struct seccomp_data.
-const NR: u32 = 0;
-const ARCH: u32 = 4;
-const IP_LOW: u32 = 8;
-const IP_HIGH: u32 = 12;
-const fn arg_low(n: u32) -> u32 {
+pub(crate) const NR: u32 = 0;
+pub(crate) const ARCH: u32 = 4;
+pub(crate) const IP_LOW: u32 = 8;
+pub(crate) const IP_HIGH: u32 = 12;
+pub(crate) const fn arg_low(n: u32) -> u32 {
     16 + 8 * n
 }
-const fn arg_high(n: u32) -> u32 {
+pub(crate) const fn arg_high(n: u32) -> u32 {
     20 + 8 * n
 }
 
-const ALLOW: u32 = 0x7fff_0000;
+pub(crate) const ALLOW: u32 = 0x7fff_0000;
 const TRACE: u32 = 0x7ff0_0000;
-const TRAP: u32 = 0x0003_0000;
+pub(crate) const TRAP: u32 = 0x0003_0000;
 
 /// Loads a word of seccomp_data.
-const fn load(offset: u32) -> Insn {
+pub(crate) const fn load(offset: u32) -> Insn {
     Insn { code: 0x20, jt: 0, jf: 0, k: offset }
 }
 /// Skips `jt` instructions if the word is `k`, else `jf`.
-const fn if_equal(k: u32, jt: u8, jf: u8) -> Insn {
+pub(crate) const fn if_equal(k: u32, jt: u8, jf: u8) -> Insn {
     Insn { code: 0x15, jt, jf, k }
 }
 /// Skips `jt` instructions if the word is at least `k`, else `jf`.
-const fn if_at_least(k: u32, jt: u8, jf: u8) -> Insn {
+pub(crate) const fn if_at_least(k: u32, jt: u8, jf: u8) -> Insn {
     Insn { code: 0x35, jt, jf, k }
 }
-const fn answer(k: u32) -> Insn {
+/// Keeps the word.
+pub(crate) const fn to_index() -> Insn {
+    Insn { code: 0x07, jt: 0, jf: 0, k: 0 }
+}
+/// Adds the kept word.
+pub(crate) const fn add_index() -> Insn {
+    Insn { code: 0x0c, jt: 0, jf: 0, k: 0 }
+}
+pub(crate) const fn answer(k: u32) -> Insn {
     Insn { code: 0x06, jt: 0, jf: 0, k }
 }
 
@@ -108,17 +116,17 @@ pub(crate) fn server() -> Vec<Insn> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Interprets a program over one seccomp_data.
-    fn run(program: &[Insn], nr: u32, arch: u32, ip: u64, args: [u64; 6]) -> u32 {
+    pub(crate) fn run(program: &[Insn], nr: u32, arch: u32, ip: u64, args: [u64; 6]) -> u32 {
         let mut data = Vec::new();
         data.extend(nr.to_le_bytes());
         data.extend(arch.to_le_bytes());
         data.extend(ip.to_le_bytes());
         args.iter().for_each(|a| data.extend(a.to_le_bytes()));
-        let (mut acc, mut pc) = (0u32, 0usize);
+        let (mut acc, mut index, mut pc) = (0u32, 0u32, 0usize);
         loop {
             let i = program[pc];
             pc += 1;
@@ -127,6 +135,8 @@ mod tests {
                     let at = i.k as usize;
                     acc = u32::from_le_bytes(data[at..at + 4].try_into().expect("four bytes"));
                 }
+                0x07 => index = acc,
+                0x0c => acc = acc.wrapping_add(index),
                 0x15 => pc += usize::from(if acc == i.k { i.jt } else { i.jf }),
                 0x35 => pc += usize::from(if acc >= i.k { i.jt } else { i.jf }),
                 _ => return i.k,

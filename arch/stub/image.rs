@@ -195,16 +195,16 @@ fn code() -> &'static [u8] {
     unsafe { std::slice::from_raw_parts(begin, end.addr() - begin.addr()) }
 }
 
-/// The page.
-pub(crate) fn build() -> [u8; PAGE_SIZE] {
-    let mut page = [0u8; PAGE_SIZE];
+/// Writes an ELF header and one program header: an executable of one page, read and executed at
+/// `base`, that starts at `entry`.
+pub(crate) fn elf_header(page: &mut [u8; PAGE_SIZE], base: u64, entry: u64) {
     let mut put = |at: usize, bytes: &[u8]| page[at..at + bytes.len()].copy_from_slice(bytes);
     // Elf64_Ehdr: ET_EXEC, EM_X86_64, one program header right behind.
     put(0, b"\x7fELF\x02\x01\x01");
     put(16, &2u16.to_le_bytes());
     put(18, &62u16.to_le_bytes());
     put(20, &1u32.to_le_bytes());
-    put(24, &(LOW + CODE as u64).to_le_bytes());
+    put(24, &entry.to_le_bytes());
     put(32, &64u64.to_le_bytes());
     put(52, &64u16.to_le_bytes());
     put(54, &56u16.to_le_bytes());
@@ -212,11 +212,18 @@ pub(crate) fn build() -> [u8; PAGE_SIZE] {
     // Elf64_Phdr: PT_LOAD, R+X, the whole page.
     put(64, &1u32.to_le_bytes());
     put(68, &5u32.to_le_bytes());
-    put(80, &LOW.to_le_bytes());
-    put(88, &LOW.to_le_bytes());
+    put(80, &base.to_le_bytes());
+    put(88, &base.to_le_bytes());
     put(96, &(PAGE_SIZE as u64).to_le_bytes());
     put(104, &(PAGE_SIZE as u64).to_le_bytes());
     put(112, &(PAGE_SIZE as u64).to_le_bytes());
+}
+
+/// The page.
+pub(crate) fn build() -> [u8; PAGE_SIZE] {
+    let mut page = [0u8; PAGE_SIZE];
+    elf_header(&mut page, LOW, LOW + CODE as u64);
+    let mut put = |at: usize, bytes: &[u8]| page[at..at + bytes.len()].copy_from_slice(bytes);
     let code = code();
     assert!(CODE + code.len() <= SERVER_FILTER, "the stub's text outgrew its place");
     put(CODE, code);
@@ -230,13 +237,17 @@ pub(crate) fn build() -> [u8; PAGE_SIZE] {
 
 /// The page in a memfd that nobody can change any more.
 pub(crate) fn sealed_memfd() -> Result<OwnedFd> {
+    seal(&build())
+}
+
+/// A stub's page in a sealed memfd.
+pub(crate) fn seal(page: &[u8; PAGE_SIZE]) -> Result<OwnedFd> {
     const MFD_EXEC: u32 = 0x10;
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // Hosts since 6.3 may want to hear that it is for executing; older ones refuse the flag.
     let fd = crate::ptrace::control::memfd(c"umbra-stub", flags | MFD_EXEC)
         .or_else(|_| crate::ptrace::control::memfd(c"umbra-stub", flags))?;
-    let page = build();
-    // SAFETY: writes from a local array.
+    // SAFETY: writes from an array.
     let n = unsafe { libc::write(fd.as_raw_fd(), page.as_ptr().cast(), page.len()) };
     if n != PAGE_SIZE as isize {
         return Err(last_error());

@@ -15,6 +15,7 @@
 
 pub(crate) mod filter;
 pub(crate) mod image;
+pub(crate) mod spawn;
 
 /// Where the text is mapped in every stub.
 pub(crate) const TEXT: u64 = 0x7fff_ffff_d000;
@@ -24,7 +25,7 @@ pub(crate) const PAGE: u64 = 0x7fff_ffff_e000;
 pub(crate) const LOW: u64 = 0x40_0000;
 
 /// Most requests in one batch.
-pub(crate) const MAX_REQUESTS: usize = 64;
+pub(crate) const MAX_REQUESTS: usize = crate::space::MAX_BATCH;
 /// Offset in the request page of the byte count of the batch, or of [`MAKE_GUEST`].
 pub(crate) const COUNT: usize = 4088;
 /// Instead of a byte count: make a guest task.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use arch::ptrace::{Options, PtraceMachine};
-use arch::{Machine, PhysMem};
+use arch::ptrace::PtraceMachine;
+use arch::shm::ShmMachine;
+use arch::{Machine, PhysMem, ptrace, shm};
 use base::Errno;
 use mm::Memory;
 
-use crate::config::Config;
+use crate::config::{Backend, Config};
 
 /// The host's memory and swap in bytes, if it tells.
 fn host_memory() -> Option<u64> {
@@ -36,9 +37,18 @@ pub(super) fn physical_memory(config: &Config) -> Result<Arc<PhysMem>, String> {
 }
 
 /// Makes the calling host thread the virtual CPU and starts the backend on it.
-pub(super) fn start(phys: Arc<PhysMem>) -> Result<Arc<dyn Machine>, String> {
+pub(super) fn start(phys: Arc<PhysMem>, config: &Config) -> Result<Arc<dyn Machine>, String> {
     arch::cpu::enter(0).map_err(|e| format!("the virtual CPU: {}", e.errno().text()))?;
-    let machine = PtraceMachine::new(phys, Options::default()).map_err(|e| e.to_string())?;
+    if config.backend != Backend::Ptrace {
+        let options = shm::Options { handoff: config.handoff, ..Default::default() };
+        match ShmMachine::new(phys.clone(), options) {
+            Ok(machine) => return Ok(machine),
+            Err(e) if config.backend == Backend::Shm => return Err(e.to_string()),
+            Err(e) => log::info!("{e}; using ptrace"),
+        }
+    }
+    let options = ptrace::Options::default();
+    let machine = PtraceMachine::new(phys, options).map_err(|e| e.to_string())?;
     Ok(machine)
 }
 

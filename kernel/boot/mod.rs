@@ -70,7 +70,7 @@ impl Hardware {
         }
         let phys = machine::physical_memory(config)?;
         let devices = devices::set_up(config, &phys, &log)?;
-        let machine = machine::start(phys.clone())?;
+        let machine = machine::start(phys.clone(), config)?;
         Ok(Hardware { phys, machine, devices, log, idle: Arc::new(Fiber::current_thread()) })
     }
 

@@ -4,25 +4,24 @@
 //! before it where both together are one host call, and forgotten where a later one undoes all of
 //! it.
 
-use base::{PAGE_SIZE, Pfn};
+use base::Pfn;
 
 use crate::machine::Prot;
-use crate::stub::Request;
 
 /// Unmapping at least so many pages looks through the whole queue for what it makes pointless.
 const LARGE: u64 = 512;
 
 /// One operation; `vpn` and `pages` in pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Op {
-    pub(super) vpn: u64,
-    pub(super) pages: u64,
-    pub(super) kind: Kind,
+pub(crate) struct Op {
+    pub(crate) vpn: u64,
+    pub(crate) pages: u64,
+    pub(crate) kind: Kind,
 }
 
 /// What an operation does to its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Shows these frames.
     Map { pfn: Pfn, prot: Prot, populate: bool },
     /// Shows nothing.
@@ -43,40 +42,16 @@ impl Op {
     }
 
     /// How many host mappings it may add at most.
-    pub(super) fn adds(&self) -> usize {
+    pub(crate) fn adds(&self) -> usize {
         match self.kind {
             Kind::Map { .. } | Kind::Protect { .. } => 2,
             Kind::Unmap => 1,
         }
     }
-
-    /// The host call for it.
-    #[inline]
-    pub(super) fn request(&self) -> Request {
-        let page = PAGE_SIZE as u64;
-        let (at, len) = (self.vpn * page, self.pages * page);
-        match self.kind {
-            Kind::Map { pfn, prot, populate } => {
-                let populate = if populate { libc::MAP_POPULATE } else { 0 };
-                let flags = libc::MAP_SHARED | libc::MAP_FIXED | populate;
-                Request {
-                    nr: libc::SYS_mmap.cast_unsigned(),
-                    args: [at, len, host_prot(prot), flags as u64, 0, pfn.addr().0],
-                }
-            }
-            Kind::Unmap => {
-                Request { nr: libc::SYS_munmap.cast_unsigned(), args: [at, len, 0, 0, 0, 0] }
-            }
-            Kind::Protect { prot } => Request {
-                nr: libc::SYS_mprotect.cast_unsigned(),
-                args: [at, len, host_prot(prot), 0, 0, 0],
-            },
-        }
-    }
 }
 
 /// PROT_READ, PROT_WRITE and PROT_EXEC have the bits of [`Prot`].
-fn host_prot(prot: Prot) -> u64 {
+pub(crate) fn host_prot(prot: Prot) -> u64 {
     const {
         assert!(Prot::READ.bits() as i32 == libc::PROT_READ);
         assert!(Prot::WRITE.bits() as i32 == libc::PROT_WRITE);
@@ -87,20 +62,20 @@ fn host_prot(prot: Prot) -> u64 {
 
 /// The queue of one space.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     ops: Vec<Op>,
 }
 
 impl Queue {
-    pub(super) fn ops(&self) -> &[Op] {
+    pub(crate) fn ops(&self) -> &[Op] {
         &self.ops
     }
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.ops.clear();
     }
 
     /// Adds an operation.
-    pub(super) fn push(&mut self, mut new: Op) {
+    pub(crate) fn push(&mut self, mut new: Op) {
         if new.pages == 0 {
             return;
         }

@@ -1,0 +1,270 @@
+//! The hand-off between a virtual CPU and a guest thread.
+//!
+//! Both sides wait for a word that the other writes: the thread for GO, the CPU for EV. Waiting costs least
+//! by looking again and again, if each has a host CPU of its own (*split*: a round trip of 0.3 us); if there is
+//! only one for both, by a futex (*shared*: 1.5 us and more). Sleeping across host CPUs costs most (7 to 20 us): it
+//! is what both arrangements avoid. Whoever has looked for long enough sleeps all the same, so that a
+//! guest that computes costs no second host CPU, and an idle one none at all.
+//!
+//! `auto` looks at how many tasks of the host want to run: with a free host CPU it splits, without it
+//! shares.
+
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use super::control::Region;
+use super::host::{futex_wait, futex_wake, lives};
+use super::layout::{k, s};
+use crate::cpu;
+use crate::sys::{self, HostPid};
+
+/// How often a guest thread looks at GO before it sleeps, split: about a millisecond.
+const THREAD_LOOKS: u32 = 20_000;
+/// Nanoseconds that a CPU looks at EV before it sleeps, split.
+const CPU_LOOKS_NS: u64 = 400_000;
+/// Longest sleep of a CPU whose guest does not come back. An interrupt ends it at once: this is
+/// for a child whose death nobody has announced.
+const LONG_NS: u64 = 500_000_000;
+/// Nanoseconds between two looks at the host's load.
+const SAMPLE_NS: u64 = 20_000_000;
+/// So many looks in a row must say the same before the arrangement changes.
+const SAMPLES: i32 = 4;
+/// Unanswered kicks before the watchdog looks closely.
+const PATIENCE: u32 = 12;
+/// Nanoseconds of the process's own CPU time in which a kick must be answered.
+const WATCHDOG_NS: u64 = 100_000_000;
+
+/// How long a thread of an ended space may take to start anew; its process is ended else.
+const RESET_NS: u64 = 100_000_000;
+
+/// What the user asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// By the host's load.
+    #[default]
+    Auto,
+    /// Always split (shared if there is one host CPU only).
+    Spin,
+    /// Always shared.
+    Futex,
+}
+
+/// The arrangement of one virtual CPU.
+#[derive(Debug)]
+pub(super) struct Handoff {
+    policy: Policy,
+    split: AtomicBool,
+    /// The host CPU of the kernel's thread, and another one, if there is.
+    cpus: (usize, Option<usize>),
+    /// How many the host has.
+    online: usize,
+    /// PARK of the thread that was entered last: it may be looking at GO.
+    last: AtomicPtr<u32>,
+    /// When the load is looked at next, nanoseconds; how often in a row it spoke against the
+    /// present arrangement.
+    sample_at: AtomicU64,
+    against: AtomicU32,
+}
+
+/// The thread does not come back and must be killed, or is dead.
+#[derive(Debug)]
+pub(super) struct Lost;
+
+impl Handoff {
+    /// To be called on the thread of the virtual CPU, before it is bound.
+    pub(super) fn new(policy: Policy) -> Handoff {
+        let (here, other) = cpu::pin_to_one_host_cpu();
+        let split = policy != Policy::Futex && other.is_some();
+        Handoff {
+            policy,
+            split: AtomicBool::new(split),
+            cpus: (here, other),
+            online: sys::online_cpus(),
+            last: AtomicPtr::new(std::ptr::null_mut()),
+            sample_at: AtomicU64::new(0),
+            against: AtomicU32::new(0),
+        }
+    }
+
+    /// Whether guest threads have a host CPU of their own now.
+    #[inline]
+    pub(super) fn is_split(&self) -> bool {
+        self.split.load(Ordering::Relaxed)
+    }
+
+    /// The host CPU where guest threads belong now.
+    fn place(&self) -> usize {
+        match self.cpus {
+            (_, Some(other)) if self.is_split() => other,
+            (here, _) => here,
+        }
+    }
+
+    /// Lets a thread go on from the event that it has reported.
+    #[inline]
+    pub(super) fn resume(&self, r: &Region, thread: &mut Placed, event: u32) {
+        let split = self.is_split();
+        if thread.on != Some(self.place()) {
+            self.settle(thread);
+        }
+        r.k32(k::PARK).store(0, Ordering::Relaxed);
+        r.k32(k::SPIN).store(if split { THREAD_LOOKS } else { 0 }, Ordering::Relaxed);
+        r.k32(k::SLEEP).store(u32::from(!split), Ordering::Relaxed);
+        // A full barrier: SLEEP of the other side is looked at behind it.
+        r.k32(k::GO).swap(event, Ordering::SeqCst);
+        if r.s32(s::SLEEP).load(Ordering::SeqCst) != 0 {
+            futex_wake(r.k32(k::GO));
+        }
+        let park = r.k32(k::PARK).as_ptr();
+        let before = self.last.swap(park, Ordering::Relaxed);
+        if before != park {
+            // Behind the wake-up, so that the host CPU goes from one thread to the other.
+            Self::put_to_sleep(before);
+        }
+    }
+
+    fn put_to_sleep(park: *mut u32) {
+        if !park.is_null() {
+            // SAFETY: control pages are mapped as long as any machine value lives, and the word is
+            // only a hint whoever owns it now.
+            unsafe { AtomicU32::from_ptr(park) }.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The virtual CPU is about to idle: no thread shall look for work that does not come.
+    pub(super) fn idle(&self) {
+        Self::put_to_sleep(self.last.swap(std::ptr::null_mut(), Ordering::Relaxed));
+    }
+
+    /// Waits until the thread has reported event number `want`.
+    #[inline]
+    pub(super) fn wait(&self, r: &Region, t: &Placed, want: u32) -> Result<(), Lost> {
+        let ev = r.s32(s::EV);
+        if self.is_split() {
+            let start = now();
+            let mut round = 0u32;
+            loop {
+                for _ in 0..64 {
+                    if ev.load(Ordering::Acquire) == want {
+                        return Ok(());
+                    }
+                    std::hint::spin_loop();
+                }
+                round += 1;
+                if round.is_multiple_of(16) && now() - start > CPU_LOOKS_NS {
+                    break;
+                }
+            }
+        }
+        self.wait_asleep(r, t, want)
+    }
+
+    /// As `wait`, for a thread that is parked: no interrupt kicks it again.
+    pub(super) fn wait_for_reset(&self, r: &Region, t: &Placed, want: u32) -> Result<(), Lost> {
+        let start = now();
+        loop {
+            let seen = r.s32(s::EV).load(Ordering::SeqCst);
+            if seen == want {
+                return Ok(());
+            }
+            futex_wait(r.s32(s::EV), seen, 1_000_000);
+            if !lives(t.pid) || now() - start > RESET_NS {
+                return Err(Lost);
+            }
+        }
+    }
+
+    #[cold]
+    fn wait_asleep(&self, r: &Region, t: &Placed, want: u32) -> Result<(), Lost> {
+        let ev = r.s32(s::EV);
+        r.k32(k::SLEEP).swap(1, Ordering::SeqCst);
+        let mut dog = Watchdog::default();
+        loop {
+            let seen = ev.load(Ordering::SeqCst);
+            if seen == want {
+                return Ok(());
+            }
+            // A kick that hits the stub's own text has no effect. The handler repeats it, by the CPU's
+            // timer, which ends this sleep, too.
+            futex_wait(ev, seen, LONG_NS);
+            if ev.load(Ordering::SeqCst) == want {
+                return Ok(());
+            }
+            if !lives(t.pid) || dog.bites(t) {
+                return Err(Lost);
+            }
+        }
+    }
+
+    /// Moves a thread to where it belongs.
+    #[cold]
+    fn settle(&self, thread: &mut Placed) {
+        let at = self.place();
+        // Only a thread that is certainly its process's: ids in shared memory can be forged.
+        if sys::is_thread_of(thread.pid, thread.tid) {
+            sys::bind(thread.tid, at);
+        }
+        thread.on = Some(at);
+    }
+
+    /// Looks at the host's load now and then. To be called before a guest is entered.
+    #[inline]
+    pub(super) fn adapt(&self) {
+        if self.policy == Policy::Auto && self.cpus.1.is_some() {
+            let t = now();
+            if t >= self.sample_at.load(Ordering::Relaxed) {
+                self.sample(t);
+            }
+        }
+    }
+
+    #[cold]
+    fn sample(&self, t: u64) {
+        self.sample_at.store(t + SAMPLE_NS, Ordering::Relaxed);
+        let Some(running) = sys::running_tasks() else { return };
+        // Of our own: this thread, and split the guest's that looks at GO.
+        let free = if self.is_split() { running <= self.online.max(2) } else { running < self.online };
+        if free == self.is_split() {
+            self.against.store(0, Ordering::Relaxed);
+        } else if self.against.fetch_add(1, Ordering::Relaxed) + 1 >= SAMPLES as u32 {
+            self.against.store(0, Ordering::Relaxed);
+            self.split.store(free, Ordering::Relaxed);
+            log::debug!("hand-off: {}", if free { "split" } else { "shared" });
+        }
+    }
+}
+
+/// A guest's host thread and where it runs.
+#[derive(Debug)]
+pub(super) struct Placed {
+    pub(super) pid: HostPid,
+    pub(super) tid: HostPid,
+    /// The host CPU that it is bound to, as far as known.
+    pub(super) on: Option<usize>,
+}
+
+/// Nanoseconds of the host's monotonic clock.
+#[inline]
+fn now() -> u64 {
+    crate::clock::monotonic().0
+}
+
+/// Notices a thread that answers no kick. A guest can do that: it jumps to the stub's own waiting loop,
+/// where kicks mean nothing. Its process pays with its life. Measured in the process's own CPU time,
+/// so that a busy host kills nobody; one that sleeps with a kick pending sleeps by its own choice.
+#[derive(Debug, Default)]
+struct Watchdog {
+    since: Option<u64>,
+    asleep: u32,
+}
+
+impl Watchdog {
+    fn bites(&mut self, t: &Placed) -> bool {
+        if cpu::kicks() < PATIENCE {
+            return false;
+        }
+        let used = sys::process_cpu_time(t.pid).unwrap_or(u64::MAX);
+        let since = *self.since.get_or_insert(used);
+        self.asleep = if sys::sleeps(t.pid, t.tid) { self.asleep + 1 } else { 0 };
+        used - since.min(used) > WATCHDOG_NS || self.asleep > 4
+    }
+}

@@ -1,0 +1,219 @@
+//! What all stubs of a machine share, and what the kernel hears from them: the eventfd to which servers report
+//! and to which our own SIGCHLD handler adds that a child has died or stopped.
+//!
+//! The eventfd is what frame reuse rests on. A word in shared memory can be written by a guest; this descriptor is
+//! held by servers and the kernel only, and a server's text and requests cannot be written by anybody.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::Once;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use base::{Errno, Rank, Result, SpinLock};
+
+use super::control::ControlArea;
+use super::layout::report;
+use crate::cpu;
+use crate::sys::{HostPid, check};
+
+/// Machines of one process: more than one only in tests.
+const MACHINES: usize = 32;
+/// Where the SIGCHLD handler reports to; 0: nowhere.
+static REPORTS: [AtomicI32; MACHINES] = [const { AtomicI32::new(0) }; MACHINES];
+
+/// What all stubs of a machine share.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) area: Arc<ControlArea>,
+    report: OwnedFd,
+    /// Every host process that has not been reaped.
+    processes: SpinLock<Vec<HostPid>>,
+}
+
+/// How a child is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Child {
+    Lives,
+    Stopped,
+    Dead,
+}
+
+impl Host {
+    pub(super) fn new() -> Result<Host> {
+        // SAFETY: no pointers; the new descriptor has no other owner.
+        let report = unsafe {
+            OwnedFd::from_raw_fd(check(libc::eventfd(0, libc::EFD_CLOEXEC).into())? as i32)
+        };
+        let area = Arc::new(ControlArea::new()?);
+        listen(report.as_raw_fd());
+        Ok(Host { area, report, processes: SpinLock::new(Rank::Leaf, Vec::new()) })
+    }
+
+    pub(super) fn report_fd(&self) -> i32 {
+        self.report.as_raw_fd()
+    }
+    pub(super) fn born(&self, pid: HostPid) {
+        self.processes.lock().push(pid);
+    }
+    pub(super) fn gone(&self, pid: HostPid) {
+        self.processes.lock().retain(|&p| p != pid);
+    }
+    pub(super) fn processes(&self) -> Vec<HostPid> {
+        self.processes.lock().clone()
+    }
+
+    /// Waits until `enough` of the sum of reports. `alive` is asked when a child has died or
+    /// stopped: false ends the waiting.
+    ///
+    /// # Errors
+    /// ESRCH if `alive` said so.
+    pub(super) fn wait(
+        &self,
+        enough: impl Fn(u64) -> bool,
+        mut alive: impl FnMut() -> bool,
+    ) -> Result<u64> {
+        let mut sum = 0;
+        while !enough(sum) {
+            let mut word = 0u64;
+            // SAFETY: the host writes eight bytes to a local.
+            let n = unsafe { libc::read(self.report_fd(), (&raw mut word).cast(), 8) };
+            if n == 8 {
+                sum += word % report::CHILD;
+            }
+            if (n != 8 || word >= report::CHILD) && !enough(sum) && !alive() {
+                return Err(Errno::ESRCH.into());
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Forgets what a server has reported that is dead now.
+    pub(super) fn forget(&self) {
+        let mut p = libc::pollfd { fd: self.report_fd(), events: libc::POLLIN, revents: 0 };
+        let mut word = 0u64;
+        // SAFETY: one descriptor, no waiting; then eight bytes to a local.
+        unsafe {
+            if libc::poll(&mut p, 1, 0) == 1 {
+                libc::read(self.report_fd(), (&raw mut word).cast(), 8);
+            }
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        for slot in &REPORTS {
+            let _ = slot.compare_exchange(
+                self.report_fd(),
+                0,
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            );
+        }
+    }
+}
+
+/// Lets the SIGCHLD handler report to `fd`.
+fn listen(fd: i32) {
+    static HANDLER: Once = Once::new();
+    HANDLER.call_once(|| {
+        // SAFETY: an all-zero sigaction is valid; the handler is async-signal-safe.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_child as *const () as usize;
+            action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
+            libc::sigfillset(&mut action.sa_mask);
+            libc::sigaction(libc::SIGCHLD, &action, std::ptr::null_mut());
+        }
+    });
+    let free = |slot: &&AtomicI32| {
+        slot.compare_exchange(0, fd, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    };
+    let taken = REPORTS.iter().find(free);
+    debug_assert!(taken.is_some(), "{MACHINES} machines are enough for any test");
+}
+
+/// A child has died or stopped: whoever waits for a server hears it, and a CPU that waits for a
+/// guest looks.
+extern "C" fn on_child(_: i32) {
+    // SAFETY: errno is the thread's own; write(2) of a local is async-signal-safe.
+    unsafe {
+        let errno = libc::__errno_location();
+        let saved = *errno;
+        let word = report::CHILD;
+        for slot in &REPORTS {
+            let fd = slot.load(Ordering::SeqCst);
+            if fd != 0 {
+                libc::write(fd, (&raw const word).cast(), 8);
+            }
+        }
+        *errno = saved;
+    }
+    cpu::interrupt_from_handler();
+}
+
+/// How a child is, without reaping it.
+pub(super) fn child(pid: HostPid) -> Child {
+    // SAFETY: a siginfo_t is plain data; the host fills it.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let flags = libc::WEXITED | libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
+        if libc::waitid(libc::P_PID, pid.cast_unsigned(), &mut info, flags) != 0 {
+            return Child::Dead;
+        }
+        match (info.si_pid(), info.si_code) {
+            (0, _) => Child::Lives,
+            (_, libc::CLD_STOPPED) => Child::Stopped,
+            _ => Child::Dead,
+        }
+    }
+}
+
+/// Whether a child lives. One that somebody has stopped is let go on: the kernel waits for it.
+pub(super) fn lives(pid: HostPid) -> bool {
+    match child(pid) {
+        Child::Lives => true,
+        Child::Dead => false,
+        Child::Stopped => {
+            // SAFETY: no pointers; the child has not been reaped, so the id is its own.
+            unsafe {
+                libc::kill(pid, libc::SIGCONT);
+            }
+            true
+        }
+    }
+}
+
+/// Kills a process that has not been reaped and reaps it.
+pub(super) fn end(pid: HostPid) {
+    crate::sys::kill_and_reap(pid);
+}
+
+/// Wakes who sleeps on a word that another process maps, too.
+#[inline]
+pub(super) fn futex_wake(word: &std::sync::atomic::AtomicU32) {
+    // SAFETY: the word outlives the call; the host does not write it.
+    unsafe {
+        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1, 0usize, 0usize, 0usize);
+    }
+}
+
+/// Sleeps while the word is `value`, for `nanoseconds` at most.
+pub(super) fn futex_wait(word: &std::sync::atomic::AtomicU32, value: u32, nanoseconds: u64) {
+    let timeout = libc::timespec {
+        tv_sec: (nanoseconds / 1_000_000_000) as i64,
+        tv_nsec: (nanoseconds % 1_000_000_000) as i64,
+    };
+    // SAFETY: the word and the time outlive the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT,
+            value,
+            &raw const timeout,
+            0usize,
+            0usize,
+        );
+    }
+}

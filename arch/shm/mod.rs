@@ -1,0 +1,278 @@
+//! The shared-memory backend: no ptrace. A guest thread traps its own system calls and exceptions with
+//! a signal handler, writes what happened into a page that it shares with the kernel, and waits there.
+//!
+//! Each address space is a host process; its first thread is the *mapping server*, the others are guest
+//! threads, one for each thread of the guest, so that their FP state and segment bases stay where they are.
+//! See `README.md` for the way of a call, a fault and a kick, and for what a guest could try.
+//!
+//! Locks: a space's own (`Rank::Machine`) is held while its server executes a batch; the pool's
+//! (`Rank::Leaf`) never across a host call. One batch is under way at a time: servers share the
+//! descriptor that they report to.
+
+mod context;
+mod control;
+mod filter;
+mod handoff;
+mod host;
+mod layout;
+mod space;
+mod stub;
+mod text;
+mod thread;
+mod zygote;
+
+use std::sync::Arc;
+
+use base::{Errno, Error, Rank, Result, SpinLock, err};
+
+use crate::machine::{Machine, Space};
+use crate::physmem::PhysMem;
+use crate::regs::XState;
+use crate::sys;
+use crate::xsave;
+use handoff::Handoff;
+use host::Host;
+use space::ShmSpace;
+use stub::Stub;
+use zygote::Zygote;
+
+pub use handoff::Policy;
+
+/// Most stubs kept ready beyond the wanted number, when many processes have ended.
+const MAX_READY: usize = 16;
+/// Bit of AT_HWCAP2: user code may read and write its segment bases.
+const HWCAP2_FSGSBASE: u64 = 1 << 1;
+
+/// Choices of the shm backend.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How virtual CPU and guest threads wait for each other.
+    pub handoff: Policy,
+    /// How many stubs to keep ready.
+    pub ready_stubs: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { handoff: Policy::Auto, ready_stubs: 4 }
+    }
+}
+
+/// Why the machine cannot run on this host, as one line for the user.
+#[derive(Clone, Debug)]
+pub struct StartError {
+    step: &'static str,
+    error: Error,
+}
+
+impl StartError {
+    fn at(step: &'static str) -> impl Fn(Error) -> StartError {
+        move |error| StartError { step, error }
+    }
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the shm backend cannot start: {}: {}", self.step, self.error)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// The shm backend. One virtual CPU: the host thread that made it.
+#[derive(Debug)]
+pub struct ShmMachine {
+    phys: Arc<PhysMem>,
+    options: Options,
+    host: Arc<Host>,
+    handoff: Handoff,
+    vdso: u64,
+    xstate: XState,
+    max_mappings: usize,
+    pool: SpinLock<Pool>,
+    /// For the spaces, which keep their machine.
+    this: std::sync::Weak<ShmMachine>,
+}
+
+#[derive(Debug)]
+struct Pool {
+    /// None while it is in use or lost.
+    zygote: Option<Zygote>,
+    /// Takes over when the zygote is killed: when the kernel has installed its allow-list, it can
+    /// fork no more.
+    twin: Option<Zygote>,
+    /// Empty stubs.
+    ready: Vec<Stub>,
+    /// Stubs of spaces that are gone, with everything still mapped.
+    used: Vec<Stub>,
+}
+
+impl ShmMachine {
+    /// Starts the machine over `phys`. The calling host thread, a virtual CPU already, is its only one.
+    ///
+    /// # Errors
+    /// What of the host stands in the way; its text is meant for the user.
+    pub fn new(phys: Arc<PhysMem>, options: Options) -> Result<Arc<ShmMachine>, StartError> {
+        let at = StartError::at;
+        // SAFETY: no pointers.
+        if unsafe { libc::getauxval(libc::AT_HWCAP2) } & HWCAP2_FSGSBASE == 0 {
+            return Err(at("segment bases (FSGSBASE: Linux 5.9)")(Errno::ENOSYS.into()));
+        }
+        if xsave::layout().frame_size > layout::s::STACK - layout::s::MADE_FPSTATE {
+            return Err(at("extended state of this CPU")(Errno::EOVERFLOW.into()));
+        }
+        let handoff = Handoff::new(options.handoff);
+        let host = Arc::new(Host::new().map_err(at("control pages"))?);
+        let mut zygote = Zygote::start(&host, &phys).map_err(at("zygote"))?;
+        let mut first = zygote.spawn().map_err(at("first stub"))?;
+        // Needs Syscall User Dispatch (Linux 5.11) and seccomp filters.
+        let task = first.guest(&handoff).map_err(at("first guest thread (Linux 5.11?)"))?;
+        // The locks say that they are closed; once, we look from outside.
+        let locked = sys::seccomp_filters(task.placed.pid, task.placed.tid);
+        if locked.is_some_and(|n| n < 2) {
+            return Err(at("seccomp filters of a guest thread")(Errno::EPERM.into()));
+        }
+        first.park(task);
+        let vdso = zygote.vdso;
+        let twin = Some(zygote.twin().map_err(at("the zygote's twin"))?);
+        let pool = Pool { zygote: Some(zygote), twin, ready: vec![first], used: Vec::new() };
+        Ok(Arc::new_cyclic(|this| ShmMachine {
+            phys,
+            options,
+            host,
+            handoff,
+            vdso,
+            xstate: xsave::initial(),
+            max_mappings: crate::space::max_mappings(),
+            pool: SpinLock::new(Rank::Leaf, pool),
+            this: this.clone(),
+        }))
+    }
+
+    /// The host's ids of all processes that belong to this machine, for diagnosis and tests.
+    pub fn host_tasks(&self) -> Vec<i32> {
+        self.host.processes()
+    }
+
+    fn frames(&self) -> u32 {
+        self.phys.pages()
+    }
+    fn handoff(&self) -> &Handoff {
+        &self.handoff
+    }
+    fn host_vdso(&self) -> u64 {
+        self.vdso
+    }
+    fn initial_xstate(&self) -> &XState {
+        &self.xstate
+    }
+    fn max_mappings(&self) -> usize {
+        self.max_mappings
+    }
+
+    /// Called when a space is gone.
+    fn give_back(&self, stub: Stub) {
+        self.pool.lock().used.push(stub);
+    }
+
+    /// A new stub from the zygote; from its twin if it was killed.
+    fn spawn(&self) -> Result<Stub> {
+        for _ in 0..3 {
+            let mut zygote = self.zygote()?;
+            match zygote.spawn() {
+                Err(e) if e == Errno::ESRCH => log::warn!("the zygote was killed"),
+                result => {
+                    self.pool.lock().zygote = Some(zygote);
+                    return result;
+                }
+            }
+        }
+        err(Errno::EAGAIN)
+    }
+
+    /// Takes the zygote out of the pool; if it is lost, its twin, which gets a twin in turn.
+    fn zygote(&self) -> Result<Zygote> {
+        let twin = {
+            let mut pool = self.pool.lock();
+            if let Some(zygote) = pool.zygote.take() {
+                return Ok(zygote);
+            }
+            pool.twin.take()
+        };
+        let Some(mut zygote) = twin else {
+            log::error!("the zygote and its twin were both killed: no more processes");
+            return err(Errno::EAGAIN);
+        };
+        let twin = zygote.twin().ok();
+        self.pool.lock().twin = twin;
+        Ok(zygote)
+    }
+
+    /// A used stub, made ready. None if there is none that can be.
+    fn recycle(&self) -> Option<Stub> {
+        loop {
+            let mut stub = self.pool.lock().used.pop()?;
+            if stub.reset(&self.handoff) {
+                return Some(stub);
+            }
+        }
+    }
+}
+
+impl Machine for ShmMachine {
+    fn name(&self) -> &'static str {
+        "shm"
+    }
+
+    fn phys(&self) -> &Arc<PhysMem> {
+        &self.phys
+    }
+
+    fn new_space(&self) -> Result<Arc<dyn Space>> {
+        let stub = loop {
+            let ready = self.pool.lock().ready.pop();
+            match ready {
+                Some(mut stub) => {
+                    if stub.is_alive() {
+                        break stub;
+                    }
+                }
+                None => match self.recycle() {
+                    Some(stub) => break stub,
+                    None => break self.spawn()?,
+                },
+            }
+        };
+        let this = self.this.upgrade().ok_or(Errno::ESRCH)?;
+        Ok(Arc::new(ShmSpace::new(this, stub)))
+    }
+
+    fn idle_work(&self) -> bool {
+        self.handoff.idle();
+        if let Some(stub) = self.recycle() {
+            let mut pool = self.pool.lock();
+            if pool.ready.len() < self.options.ready_stubs.max(MAX_READY) {
+                pool.ready.push(stub);
+            } else {
+                drop(pool);
+                drop(stub);
+            }
+            return true;
+        }
+        if self.pool.lock().ready.len() >= self.options.ready_stubs {
+            return false;
+        }
+        match self.spawn() {
+            Ok(mut stub) => {
+                // With two guest threads: every space needs one, vfork a second.
+                let tasks = [stub.guest(&self.handoff), stub.guest(&self.handoff)];
+                for task in tasks.into_iter().flatten() {
+                    stub.park(task);
+                }
+                self.pool.lock().ready.push(stub);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! A guest thread: entering it, and finding out why it came back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use base::{Errno, Result, UserAddr, err};
+
+use super::context::{self, Context, EFLAGS, RAX, RIP, RSP, TF};
+use super::layout::{event, k, mode, s, uc};
+use super::space::ShmSpace;
+use super::stub::GuestTask;
+use crate::cpu::{self, Running};
+use crate::machine::{Event, FaultInfo, Space, Thread};
+use crate::regs::{Regs, XState};
+use crate::sys::{ARCH_X86_64, SIG_KICK};
+use crate::xsave;
+
+/// How often in a row the host may refuse mappings, with nothing else happening, before the thread
+/// is given up.
+const MAX_REFUSALS: u32 = 64;
+/// No less than the size of the host's vDSO.
+const VDSO_SIZE: u64 = 0x8000;
+/// First address that is no user code's.
+const CANONICAL: u64 = 1 << 47;
+
+const SEGV_ACCERR: i32 = 2;
+const SI_KERNEL: i32 = 128;
+const TRAP_TRACE: i32 = 2;
+const ILL_ILLOPN: i32 = 2;
+/// si_code of SIGSYS: refused by a filter, by Syscall User Dispatch.
+const SYS_SECCOMP: i32 = 1;
+const SYS_USER_DISPATCH: i32 = 2;
+/// Vector of a page fault, bits of its error code.
+const PAGE_FAULT: u64 = 14;
+const ERROR_WRITE: u64 = 2;
+const ERROR_FETCH: u64 = 16;
+/// Code segment of 64-bit user code.
+const USER_CS: u64 = 0x33;
+
+/// The shm backend's [`Thread`].
+///
+/// The registers are in the stub's context (`context`); `regs` is a copy, valid if `fetched`, newer
+/// if `dirty`.
+#[derive(Debug)]
+pub(super) struct ShmThread {
+    space: Arc<ShmSpace>,
+    /// None once it is lost.
+    task: Option<GuestTask>,
+    context: Context,
+    /// How to leave the stub.
+    mode: u32,
+    /// Number of the call that it is in, for orig_rax.
+    nr: u64,
+    regs: Regs,
+    fetched: bool,
+    dirty: bool,
+    step: bool,
+    /// A call was reported while single-stepping: the step's own trap is due.
+    step_due: bool,
+    /// Flushes in a row that the host refused.
+    refusals: u32,
+}
+
+impl ShmThread {
+    /// Takes a waiting task over. `xstate` must be this module's or xsave's (of full length).
+    pub(super) fn new(
+        space: Arc<ShmSpace>,
+        task: GuestTask,
+        regs: &Regs,
+        xstate: Option<&XState>,
+    ) -> ShmThread {
+        let initial = space.machine().initial_xstate();
+        let r = &task.region;
+        if xstate.is_none_or(|x| context::make_xstate(r, x).is_err()) {
+            r.s_write(s::MADE_FPSTATE, &initial.0[..xsave::layout().frame_size]);
+        }
+        ShmThread {
+            space,
+            task: Some(task),
+            context: Context::MADE,
+            mode: mode::FULL,
+            nr: u64::MAX,
+            regs: *regs,
+            fetched: true,
+            dirty: true,
+            step: false,
+            step_due: false,
+            refusals: 0,
+        }
+    }
+
+    fn live(&self) -> Result<&GuestTask> {
+        match &self.task {
+            Some(t) if !self.space.is_dead() => Ok(t),
+            _ => err(Errno::ESRCH),
+        }
+    }
+
+    /// The task is gone, or did what no stub does: its process ends.
+    #[cold]
+    fn lost(&mut self) -> Event {
+        self.task = None;
+        self.space.lost();
+        Event::Dead
+    }
+
+    fn fetch(&mut self) {
+        if self.fetched {
+            return;
+        }
+        self.fetched = true;
+        let Ok(task) = self.live() else { return };
+        let r = &task.region;
+        let mut regs = self.context.registers(r);
+        regs.fs_base = r.s64(s::FS_BASE).load(Ordering::Relaxed);
+        regs.gs_base = r.s64(s::GS_BASE).load(Ordering::Relaxed);
+        regs.orig_rax = self.nr;
+        self.regs = regs;
+    }
+
+    /// Executes what is queued for the space. False if it is dead.
+    #[cold]
+    fn flush(&mut self) -> bool {
+        match self.space.flush() {
+            Ok(()) => self.refusals = 0,
+            Err(e) if e == Errno::ESRCH => return false,
+            // All mappings are gone and the queue is empty: the guest will fault again.
+            Err(_) => self.refusals += 1,
+        }
+        self.refusals < MAX_REFUSALS
+    }
+
+    /// Brings the stub's copy of the registers up to date. The event is for when that cannot be.
+    fn write_back(&mut self) -> Option<Event> {
+        let (regs, context) = (self.regs, self.context);
+        if regs.rip >= CANONICAL {
+            // iretq would fault inside the stub: the trap is the guest's own.
+            return Some(Event::Trap { signo: 11, code: SI_KERNEL, addr: 0 });
+        }
+        let Ok(task) = self.live() else { return Some(Event::Dead) };
+        let r = &task.region;
+        context.set_registers(r, &regs);
+        r.k64(k::FS_BASE).store(context::segment_base(regs.fs_base), Ordering::Relaxed);
+        r.k64(k::GS_BASE).store(context::segment_base(regs.gs_base), Ordering::Relaxed);
+        self.mode = mode::FULL | mode::BASES;
+        self.dirty = false;
+        None
+    }
+
+    /// Lets it run until its next event.
+    #[inline]
+    fn go(&mut self) -> Result<(), ()> {
+        let (context, mode) = (self.context, self.mode);
+        let Self { space, task: Some(task), .. } = self else { return Err(()) };
+        let handoff = space.machine().handoff();
+        let r = &task.region;
+        r.k32(k::MODE).store(mode, Ordering::Relaxed);
+        r.k64(k::CONTEXT).store(r.s_address() + context.at as u64, Ordering::Relaxed);
+        r.k64(k::FPSTATE).store(r.s_address() + context.fpstate as u64, Ordering::Relaxed);
+        handoff.resume(r, &mut task.placed, task.event);
+        let want = task.event.wrapping_add(1);
+        handoff.wait(r, &task.placed, want).map_err(drop)?;
+        task.event = want;
+        Ok(())
+    }
+
+    /// Why it came back. None: it was nothing to do with the guest, go on.
+    #[inline]
+    fn classify(&mut self) -> Option<Event> {
+        let Some(task) = &self.task else { return Some(Event::Dead) };
+        let r = &task.region;
+        let kind = r.s32(s::TYPE).load(Ordering::Acquire);
+        let Some(c) = Context::reported(r) else { return Some(self.lost()) };
+        self.context = c;
+        self.mode = mode::FULL;
+        self.nr = u64::MAX;
+        let info = |offset| c.word(r, uc::SIGINFO + offset);
+        let code = (info(8) & 0xffff_ffff) as i32;
+        if self.step {
+            let flags = c.load(r, EFLAGS);
+            c.store(r, EFLAGS, flags & !TF);
+        }
+        if kind == libc::SIGSYS as u32 {
+            let (nr, arch) = (info(24) & 0xffff_ffff, (info(24) >> 32) as u32);
+            let (ip, sp) = (c.load(r, RIP), c.load(r, RSP));
+            let native = match code {
+                SYS_USER_DISPATCH if arch == ARCH_X86_64 => {
+                    // A call needs neither rcx nor r11 back. With TF set there would be a trap
+                    // in the stub's text.
+                    if c.load(r, EFLAGS) & TF == 0 && ip < CANONICAL {
+                        self.mode = mode::SYSCALL;
+                    }
+                    true
+                }
+                // The vsyscall page: the host has "returned" already, rip and rsp are the caller's.
+                SYS_SECCOMP => arch == ARCH_X86_64,
+                SYS_USER_DISPATCH => false,
+                _ => return None, // sent by somebody on the host
+            };
+            let nr = if code == SYS_SECCOMP { nr } else { c.load(r, RAX) };
+            // rdi, rsi, rdx, r10, r8, r9
+            let args = [8, 9, 12, 2, 0, 1].map(|w| c.load(r, w));
+            let wide = c.word(r, uc::CS) & 0xffff == USER_CS;
+            c.store(r, RAX, (-38i64).cast_unsigned());
+            self.step_due = self.step;
+            if native && wide {
+                self.nr = nr;
+                return Some(Event::Syscall { nr, args, ip, sp });
+            }
+            return Some(self.foreign(ip, wide));
+        }
+        if kind == SIG_KICK as u32 {
+            cpu::take_pending();
+            return Some(Event::Kicked);
+        }
+        if kind >= event::READY {
+            log::debug!("stub: event {kind:#x} at {:#x}", c.load(r, RIP));
+            return Some(self.lost());
+        }
+        if code <= 0 {
+            return None; // sent by somebody on the host
+        }
+        let trap = Event::Trap { signo: kind, code, addr: info(16) };
+        match kind as i32 {
+            libc::SIGSEGV if c.word(r, uc::VECTOR) == PAGE_FAULT => {
+                let error = c.word(r, uc::ERROR);
+                Some(Event::Fault(FaultInfo {
+                    addr: UserAddr(c.word(r, uc::CR2)),
+                    present: code == SEGV_ACCERR,
+                    write: Some(error & ERROR_WRITE != 0),
+                    exec: error & ERROR_FETCH != 0,
+                }))
+            }
+            libc::SIGSEGV => Some(Event::Trap { signo: 11, code: SI_KERNEL, addr: 0 }),
+            libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGTRAP => Some(trap),
+            _ => Some(self.lost()),
+        }
+    }
+
+    /// A call of the 32-bit architecture. From `int 0x80` in 64-bit code the registers are honest.
+    /// `sysenter` leaves rip at a landing pad in the host's vDSO, which the guest must not be shown,
+    /// and 32-bit code is none that we go on with.
+    #[cold]
+    fn foreign(&mut self, ip: u64, wide: bool) -> Event {
+        if wide && ip.wrapping_sub(self.space.machine().host_vdso()) >= VDSO_SIZE {
+            return Event::ForeignSyscall;
+        }
+        self.fetch();
+        self.regs.rip = 0;
+        self.dirty = true;
+        Event::Trap { signo: 4, code: ILL_ILLOPN, addr: 0 }
+    }
+}
+
+impl Thread for ShmThread {
+    fn run(&mut self) -> Event {
+        if self.space.has_queued() && !self.flush() {
+            return self.lost();
+        }
+        let Ok(task) = self.live() else { return Event::Dead };
+        let guest = Running::thread(task.placed.pid, task.placed.tid);
+        self.space.machine().handoff().adapt();
+        if self.step && std::mem::take(&mut self.step_due) {
+            self.fetch();
+            return Event::Trap { signo: 5, code: TRAP_TRACE, addr: self.regs.rip };
+        }
+        if self.dirty && let Some(event) = self.write_back() {
+            return event;
+        }
+        if self.step && let Ok(task) = self.live() {
+            let flags = self.context.load(&task.region, EFLAGS);
+            self.context.store(&task.region, EFLAGS, flags | TF);
+            self.mode |= mode::FULL;
+        }
+        loop {
+            // This order is what keeps kicks from being lost: see `cpu::publish_guest`.
+            if !cpu::publish_guest(guest) {
+                return Event::Kicked;
+            }
+            let came = self.go();
+            cpu::unpublish_guest();
+            self.fetched = false;
+            if came.is_err() {
+                return self.lost();
+            }
+            if let Some(event) = self.classify() {
+                return event;
+            }
+        }
+    }
+
+    fn regs(&mut self) -> &Regs {
+        self.fetch();
+        &self.regs
+    }
+
+    fn regs_mut(&mut self) -> &mut Regs {
+        self.fetch();
+        self.dirty = true;
+        &mut self.regs
+    }
+
+    #[inline]
+    fn set_result(&mut self, value: i64) {
+        if self.fetched {
+            self.regs.rax = value.cast_unsigned();
+        }
+        if let Some(task) = &self.task {
+            self.context.store(&task.region, RAX, value.cast_unsigned());
+        }
+    }
+
+    fn xstate(&mut self) -> Result<XState> {
+        let task = self.live()?;
+        Ok(self.context.xstate(&task.region))
+    }
+
+    fn set_xstate(&mut self, state: &XState) -> Result<()> {
+        self.fetch();
+        let task = self.live()?;
+        context::make_xstate(&task.region, state)?;
+        self.context = Context::MADE;
+        self.dirty = true; // the registers follow
+        Ok(())
+    }
+
+    fn set_single_step(&mut self, on: bool) {
+        self.step = on;
+        if !on {
+            self.step_due = false;
+        }
+    }
+}
+
+impl Drop for ShmThread {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            self.space.park(task);
+        }
+    }
+}
