@@ -153,10 +153,6 @@ pub(crate) mod uc {
     pub(crate) const CS: usize = 184;
     /// Error code of the exception.
     pub(crate) const ERROR: usize = 192;
-    /// Vector of the exception.
-    pub(crate) const VECTOR: usize = 200;
-    /// Address of a page fault.
-    pub(crate) const CR2: usize = 216;
     /// Address of the extended state.
     pub(crate) const FPSTATE: usize = 224;
     /// The siginfo lies behind it in a signal frame.

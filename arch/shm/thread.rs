@@ -23,6 +23,7 @@ const VDSO_SIZE: u64 = 0x8000;
 /// First address that is no user code's.
 const CANONICAL: u64 = 1 << 47;
 
+const SEGV_MAPERR: i32 = 1;
 const SEGV_ACCERR: i32 = 2;
 const SI_KERNEL: i32 = 128;
 const TRAP_TRACE: i32 = 2;
@@ -30,8 +31,7 @@ const ILL_ILLOPN: i32 = 2;
 /// si_code of SIGSYS: refused by a filter, by Syscall User Dispatch.
 const SYS_SECCOMP: i32 = 1;
 const SYS_USER_DISPATCH: i32 = 2;
-/// Vector of a page fault, bits of its error code.
-const PAGE_FAULT: u64 = 14;
+/// Bits of a page fault's error code.
 const ERROR_WRITE: u64 = 2;
 const ERROR_FETCH: u64 = 16;
 /// Code segment of 64-bit user code.
@@ -222,10 +222,11 @@ impl ShmThread {
         }
         let trap = Event::Trap { signo: kind, code, addr: info(16) };
         match kind as i32 {
-            libc::SIGSEGV if c.word(r, uc::VECTOR) == PAGE_FAULT => {
+            // By the code, not by the vector: a refused vsyscall leaves that of an older fault.
+            libc::SIGSEGV if matches!(code, SEGV_MAPERR | SEGV_ACCERR) => {
                 let error = c.word(r, uc::ERROR);
                 Some(Event::Fault(FaultInfo {
-                    addr: UserAddr(c.word(r, uc::CR2)),
+                    addr: UserAddr(info(16)),
                     present: code == SEGV_ACCERR,
                     write: Some(error & ERROR_WRITE != 0),
                     exec: error & ERROR_FETCH != 0,

@@ -71,6 +71,7 @@ impl Hardware {
         let phys = machine::physical_memory(config)?;
         let devices = devices::set_up(config, &phys, &log)?;
         let machine = machine::start(phys.clone(), config)?;
+        log::debug!("machine: {}", machine.name());
         Ok(Hardware { phys, machine, devices, log, idle: Arc::new(Fiber::current_thread()) })
     }
 

@@ -82,10 +82,11 @@ pub(crate) fn tool(cmd: &mut Command) -> String {
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
-/// `umbra run PARAMS IMAGE -- CMD...`, not started yet.
+/// `umbra run PARAMS IMAGE -- CMD...`, not started yet. UMBRA_PARAMS adds parameters: another backend.
 pub(crate) fn umbra(params: &[&str], image: &Path, cmd: &[&str]) -> Command {
+    let more = std::env::var("UMBRA_PARAMS").unwrap_or_default();
     let mut c = Command::new(umbra_bin());
-    c.arg("run").args(params).arg(image).arg("--").args(cmd);
+    c.arg("run").args(more.split_whitespace()).args(params).arg(image).arg("--").args(cmd);
     c
 }
 
