@@ -69,6 +69,10 @@ impl Analysis {
                 continue;
             }
             let f = match functions.around(addr) {
+                Ok(f) if f.start < done => {
+                    self.refused.push(Refused { addr, reason: Reason::Bounds });
+                    continue;
+                }
                 Ok(f) => f,
                 Err(reason) => {
                     self.refused.push(Refused { addr, reason });

@@ -7,7 +7,10 @@ use std::ops::Range;
 use goblin::container::{Container, Ctx, Endian};
 use goblin::elf::header::{EM_X86_64, ET_DYN, ET_EXEC};
 use goblin::elf::program_header::{PF_X, PT_GNU_EH_FRAME, PT_LOAD};
-use goblin::elf::section_header::{SHF_ALLOC, SHF_EXECINSTR, SHT_DYNSYM, SHT_NOBITS, SHT_SYMTAB};
+use goblin::elf::section_header::{
+    SHF_ALLOC, SHF_EXECINSTR, SHT_DYNSYM, SHT_FINI_ARRAY, SHT_INIT_ARRAY, SHT_NOBITS,
+    SHT_PREINIT_ARRAY, SHT_PROGBITS, SHT_SYMTAB,
+};
 use goblin::elf::{Elf, ProgramHeader, SectionHeader};
 
 use super::NotPatchable;
@@ -39,6 +42,8 @@ pub(super) struct Image<'a> {
     pub(super) code: Vec<Range<u64>>,
     /// All other loaded bytes, ascending.
     pub(super) data: Vec<Range<u64>>,
+    /// What of the data is a table of a form known here: unwind information, symbols, relocations.
+    pub(super) tables: Vec<Range<u64>>,
     /// PT_GNU_EH_FRAME, the sorted index of unwind information.
     pub(super) unwind_index: Option<u64>,
     /// `.eh_frame`, if a section header names it.
@@ -68,6 +73,7 @@ impl<'a> Image<'a> {
             entry: head.e_entry,
             code: Vec::new(),
             data: Vec::new(),
+            tables: Vec::new(),
             unwind_index: None,
             eh_frame: None,
             symbols: Vec::new(),
@@ -80,7 +86,10 @@ impl<'a> Image<'a> {
                     image.loads.push(Load { addr: p.p_vaddr, offset: r.start, len: r.len(), exec });
                 }
                 (PT_LOAD, _) => return Err(NotPatchable::Headers),
-                (PT_GNU_EH_FRAME, _) => image.unwind_index = Some(p.p_vaddr),
+                (PT_GNU_EH_FRAME, _) => {
+                    image.unwind_index = Some(p.p_vaddr);
+                    image.tables.push(p.p_vaddr..p.p_vaddr.saturating_add(p.p_filesz));
+                }
                 _ => {}
             }
         }
@@ -105,6 +114,13 @@ impl<'a> Image<'a> {
             if in_file && names.get(s.sh_name..).is_some_and(|n| n.starts_with(b".eh_frame\0")) {
                 self.eh_frame = Some(s.sh_addr..s.sh_addr.saturating_add(s.sh_size));
             }
+            let plain = matches!(
+                s.sh_type,
+                SHT_PROGBITS | SHT_INIT_ARRAY | SHT_FINI_ARRAY | SHT_PREINIT_ARRAY
+            );
+            if in_file && !plain {
+                self.tables.push(s.sh_addr..s.sh_addr.saturating_add(s.sh_size));
+            }
             if let (SHT_SYMTAB | SHT_DYNSYM, Some(r)) =
                 (s.sh_type, checked(s.sh_offset, s.sh_size, self.bytes.len()))
             {
@@ -112,6 +128,8 @@ impl<'a> Image<'a> {
             }
         }
         text.sort_by_key(|r| r.start);
+        self.tables.extend(self.eh_frame.clone());
+        self.tables.sort_by_key(|r| r.start);
         for load in &self.loads {
             let mut from = load.addr;
             if load.exec && text.is_empty() {
@@ -148,16 +166,14 @@ impl<'a> Image<'a> {
         contains(&self.code, addr)
     }
 
-    /// Where a link-time address is in the file.
-    pub(super) fn file_offset(&self, addr: u64) -> Option<usize> {
-        let i = self.loads.partition_point(|l| l.addr <= addr).checked_sub(1)?;
-        let l = &self.loads[i];
-        (addr < l.end()).then(|| l.offset + (addr - l.addr) as usize)
-    }
-
     /// The lowest loaded address, rounded down to a page: what a load bias is relative to.
     pub(super) fn base(&self) -> u64 {
         self.loads.first().map_or(0, |l| l.addr & !0xfff)
+    }
+
+    /// From the first loaded byte to the last one.
+    pub(super) fn span(&self) -> u64 {
+        self.loads.last().map_or(0, |l| l.end() - self.loads[0].addr)
     }
 
     /// Every symbol in code, in no order: functions, and the labels of hand-written assembly.

@@ -39,8 +39,16 @@ impl<'a, 'b> Functions<'a, 'b> {
             Some(Some(Frame { signal: true, .. })) => Err(Reason::SignalReturn),
             Some(Some(f)) => Ok(Function { start: f.start, end: f.end }),
             Some(None) => Err(Reason::Bounds),
-            None => self.by_symbol(addr),
+            None => self.by_symbol(addr).or_else(|why| self.gap(addr).ok_or(why)),
         }
+    }
+
+    /// The gap behind a function whose unwind information ends early, as that of glibc's `clone` does
+    /// at the `syscall`: nobody shall unwind a thread past its beginning. The function then
+    /// goes on until the next one; that control really runs into the gap is found out later.
+    fn gap(&self, addr: u64) -> Option<Function> {
+        let (start, end) = self.unwind.gap_around(self.image, addr)?;
+        (end - addr <= 64).then_some(Function { start, end })
     }
 
     fn by_symbol(&self, addr: u64) -> Result<Function, Reason> {

@@ -55,8 +55,12 @@ struct Scan<'a, 'b> {
     /// All of the text.
     span: Range<u64>,
     near: Vec<u64>,
+    /// The largest distance within the file, in units of 16 MB.
+    reach: u8,
     /// By start of function: what it refers to, or `None` if it does not decode.
     others: HashMap<u64, Option<Vec<u64>>>,
+    /// Addresses of data that `lea` takes and that may be switch tables.
+    tables: Vec<u64>,
     found: Entries,
 }
 
@@ -76,7 +80,9 @@ impl<'a, 'b> Scan<'a, 'b> {
             }
         }
         let found = Entries { at: Vec::new(), roots: Vec::new() };
-        Some(Scan { image, functions, bodies, wanted, span, near, others: HashMap::new(), found })
+        let reach = (image.span() >> 24).min(126) as u8 + 1;
+        let (others, tables) = (HashMap::new(), Vec::new());
+        Some(Scan { image, functions, bodies, wanted, span, near, reach, others, tables, found })
     }
 
     /// Whether `addr` is inside a function of interest, its start excluded.
@@ -124,8 +130,9 @@ impl<'a, 'b> Scan<'a, 'b> {
         for r in gaps(&self.image.code, &self.wanted) {
             self.text(&r);
         }
+        let switches = self.switches();
         for r in self.image.data.clone() {
-            self.data(&r);
+            self.data(&r, &switches);
         }
         self.found.at.sort_unstable_by_key(|e| e.0);
         self.found.roots.sort_unstable();
@@ -135,22 +142,32 @@ impl<'a, 'b> Scan<'a, 'b> {
     /// Text that was not decoded: every byte may be the last of an opcode.
     fn text(&mut self, range: &Range<u64>) {
         let Some(bytes) = self.image.range(range) else { return };
-        for (i, w) in bytes.windows(4).enumerate() {
-            let value = i32::from_le_bytes(w.try_into().expect("4 bytes"));
+        // A jump may be the very first instruction.
+        if let [0xe8 | 0xe9, field @ ..] = bytes
+            && let Some(field) = field.first_chunk()
+        {
+            let target = (range.start + 5).wrapping_add_signed(i32::from_le_bytes(*field).into());
+            if self.hits(target) {
+                self.confirm(range.start, target);
+            }
+        }
+        for i in fields(bytes, self.reach) {
             let at = range.start + i as u64;
-            let target = (at + 4).wrapping_add_signed(value.into());
-            // Opcode and operands end in front of the field: call, jmp, jcc, or rip-relative.
-            let before = if i > 0 { bytes[i - 1] } else { 0 };
-            if before & 0xc7 == 0x05 && i > 1 && bytes[i - 2] == 0x8d {
+            let by = i32::from_le_bytes(*bytes[i..].first_chunk().expect("a field"));
+            let target = (at + 4).wrapping_add_signed(by.into());
+            if bytes[i - 2] == 0x8d && bytes[i - 1] & 0xc7 == 0x05 {
                 self.table(target);
             }
-            if self.hits(target)
-                && (matches!(before, 0xe8 | 0xe9 | 0x80..=0x8f) || before & 0xc7 == 0x05)
-            {
+            if self.hits(target) {
                 self.confirm(at, target);
             }
-            if self.image.absolute && self.hits(value as u32 as u64) {
-                self.confirm(at, value as u32 as u64);
+        }
+        if self.image.absolute {
+            for (i, w) in bytes.windows(4).enumerate() {
+                let target = u32::from_le_bytes(w.try_into().expect("4 bytes")).into();
+                if self.hits(target) {
+                    self.confirm(range.start + i as u64, target);
+                }
             }
         }
         self.short_branches(range, bytes);
@@ -187,31 +204,51 @@ impl<'a, 'b> Scan<'a, 'b> {
         }
     }
 
-    /// A switch: 4-byte offsets from the table's own start, for as long as they lead into code.
+    /// An address that `lea` takes may be that of a switch table: 4-byte offsets from its own start.
     fn table(&mut self, at: u64) {
-        if !at.is_multiple_of(4) || self.image.in_code(at) {
-            return;
+        if at.is_multiple_of(4) && self.case(at, at).is_some() {
+            self.tables.push(at);
         }
-        for word in self.image.at(at).chunks_exact(4) {
-            let target = at
-                .wrapping_add_signed(i32::from_le_bytes(word.try_into().expect("4 bytes")).into());
-            if !self.image.in_code(target) {
-                break;
+    }
+
+    /// The target of the offset at `at` in the table at `table`, if it leads into code.
+    fn case(&self, table: u64, at: u64) -> Option<u64> {
+        let word = *self.image.at(at).first_chunk()?;
+        let target = table.wrapping_add_signed(i32::from_le_bytes(word).into());
+        (!self.image.in_code(at) && self.image.in_code(target)).then_some(target)
+    }
+
+    /// Enters all targets of all switches. Nothing says how long a table is, but it ends where
+    /// the next one begins, and where an offset does not lead into code. Returns the extents.
+    fn switches(&mut self) -> Vec<Range<u64>> {
+        let mut tables = std::mem::take(&mut self.tables);
+        tables.sort_unstable();
+        tables.dedup();
+        let mut extents = Vec::with_capacity(tables.len());
+        for (i, &table) in tables.iter().enumerate() {
+            let next = tables.get(i + 1).copied().unwrap_or(u64::MAX);
+            let mut at = table;
+            while let Some(target) = self.case(table, at).filter(|_| at < next) {
+                self.enter(target, Reason::CodePointer, true);
+                at += 4;
             }
-            self.enter(target, Reason::CodePointer, true);
+            extents.push(table..at);
         }
+        extents
     }
 
     /// Data: absolute pointers of 8 bytes (also as addends of relocations), and of 4 bytes relative
     /// to themselves.
-    fn data(&mut self, range: &Range<u64>) {
+    fn data(&mut self, range: &Range<u64>, switches: &[Range<u64>]) {
         let from = range.start.next_multiple_of(4);
         let Some(bytes) = self.image.range(&(from..range.end)) else { return };
         for (i, w) in bytes.chunks_exact(4).enumerate() {
             let at = from + 4 * i as u64;
             let value = i32::from_le_bytes(w.try_into().expect("4 bytes"));
             let target = at.wrapping_add_signed(value.into());
-            if self.hits(target) {
+            // Tables are read for what they are. Their words mean something else.
+            let known = |at| contains(&self.image.tables, at) || contains(switches, at);
+            if self.hits(target) && !known(at) {
                 self.enter(target, Reason::CodePointer, false);
             }
             if at.is_multiple_of(8) {
@@ -243,4 +280,46 @@ fn gaps(all: &[Range<u64>], without: &[Range<u64>]) -> Vec<Range<u64>> {
     }
     debug_assert!(rest.iter().all(|r| !contains(without, r.start)));
     rest
+}
+
+/// Where in `bytes` a 4-byte field may be relative to its own end: behind the opcodes of call, jmp
+/// and jcc, and behind a rip-relative operand's first byte. Of one that leads anywhere in this file the highest
+/// byte is within `reach` of 0. Without branches, so that it becomes vector code: this passes over all text.
+fn fields(bytes: &[u8], reach: u8) -> impl Iterator<Item = usize> {
+    const BLOCK: usize = 64;
+    let padded = |from: usize| {
+        let mut last = [0; BLOCK + 5];
+        let rest = &bytes[from..bytes.len().min(from + BLOCK + 5)];
+        last[..rest.len()].copy_from_slice(rest);
+        last
+    };
+    let starts = (0..bytes.len().saturating_sub(5)).step_by(BLOCK);
+    starts.flat_map(move |from| {
+        let b: [u8; BLOCK + 5] = match bytes[from..].first_chunk() {
+            Some(b) => *b,
+            None => padded(from),
+        };
+        let mut maybe = [0u8; BLOCK];
+        for (i, m) in maybe.iter_mut().enumerate() {
+            let (before, last) = (b[i], b[i + 1]);
+            let call = last & 0xfe == 0xe8;
+            let cond = (last & 0xf0 == 0x80) & (before == 0x0f);
+            let operand = last & 0xc7 == 0x05;
+            let close = b[i + 5].wrapping_add(reach) <= 2 * reach;
+            *m = u8::from((call | cond | operand) & close);
+        }
+        let end = bytes.len() - 5;
+        (0..BLOCK / 8)
+            .flat_map(move |word| {
+                let m = maybe[8 * word..].first_chunk().expect("whole words");
+                let mut bits = u64::from_le_bytes(*m);
+                std::iter::from_fn(move || {
+                    let i = (bits != 0).then(|| bits.trailing_zeros() as usize / 8)?;
+                    bits &= bits - 1;
+                    Some(from + 8 * word + i)
+                })
+            })
+            .filter(move |&i| i < end)
+            .map(|i| i + 2)
+    })
 }

@@ -46,6 +46,14 @@ impl Unwind {
         Some((frame.start == start && !overlaps).then_some(frame))
     }
 
+    /// For an address that no function covers: the start of the one before and of the one behind.
+    pub(super) fn gap_around(&self, image: &Image, addr: u64) -> Option<(u64, u64)> {
+        let i = self.frames.partition_point(|f| f.0 <= addr);
+        let before = describe(image, self.frames.get(i.checked_sub(1)?)?.1)?;
+        let behind = self.frames.get(i)?.0;
+        (before.end <= addr && !before.signal).then_some((before.start, behind))
+    }
+
     /// The first start above `addr`.
     pub(super) fn next_after(&self, addr: u64) -> Option<u64> {
         self.frames.get(self.frames.partition_point(|f| f.0 <= addr)).map(|f| f.0)
@@ -53,7 +61,8 @@ impl Unwind {
 
     /// All descriptions that can be read.
     pub(super) fn frames(&self, image: &Image) -> impl Iterator<Item = Frame> {
-        self.frames.iter().filter_map(|f| describe(image, f.1))
+        let mut common = None;
+        self.frames.iter().filter_map(move |f| describe_with(image, f.1, &mut common))
     }
 
     /// All starts, ascending.
@@ -104,6 +113,11 @@ fn walk(image: &Image) -> Option<Vec<(u64, u64)>> {
 
 /// Reads a frame description (FDE) and what it needs of its common part (CIE).
 fn describe(image: &Image, at: u64) -> Option<Frame> {
+    describe_with(image, at, &mut None)
+}
+
+/// The same for many: neighbours mostly have their common part in common.
+fn describe_with(image: &Image, at: u64, last: &mut Option<(u64, Common)>) -> Option<Frame> {
     let mut c = Cursor { image, at };
     let len = u32::from_le_bytes(c.bytes()?);
     let back_from = c.at;
@@ -111,7 +125,12 @@ fn describe(image: &Image, at: u64) -> Option<Frame> {
     if len < 4 || len == u32::MAX || back == 0 {
         return None;
     }
-    let common = Common::read(image, back_from.checked_sub(back.into())?)?;
+    let common_at = back_from.checked_sub(back.into())?;
+    let common = match *last {
+        Some((known, common)) if known == common_at => common,
+        _ => Common::read(image, common_at)?,
+    };
+    *last = Some((common_at, common));
     let start = c.encoded(common.pointers, 0)?;
     let size = c.encoded(common.pointers & 0x0f, 0)?;
     let mut lsda = None;
@@ -127,6 +146,7 @@ fn describe(image: &Image, at: u64) -> Option<Frame> {
     (size > 0).then_some(Frame { start, end, lsda, signal: common.signal })
 }
 
+#[derive(Clone, Copy)]
 struct Common {
     pointers: u8,
     lsda: u8,

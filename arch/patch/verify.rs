@@ -133,17 +133,20 @@ impl Verifier<'_> {
     fn known_starts(&self, seen: &mut Verified) -> Result<Vec<u64>, Fault> {
         let unwind = Unwind::of(&self.image);
         let mut starts: Vec<u64> = self.image.symbols().map(|s| s.addr).collect();
+        let mut ends = Vec::new();
         for f in unwind.frames(&self.image) {
             starts.push(f.start);
-            starts.push(f.end);
+            ends.push(f.end);
             for pad in f.landing_pads(&self.image).unwrap_or_default() {
                 self.reference(f.start, pad, seen)?;
             }
         }
         starts.push(self.image.entry);
+        starts.iter().try_for_each(|&s| self.reference(s, s, seen))?;
+        // Where a description ends something may begin, but nothing enters.
+        starts.extend(ends.iter().filter(|&&e| self.window(e).is_none_or(|(w, _)| w.start == e)));
         starts.sort_unstable();
         starts.dedup();
-        starts.iter().try_for_each(|&s| self.reference(s, s, seen))?;
         Ok(starts)
     }
 
