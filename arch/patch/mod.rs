@@ -82,6 +82,10 @@ mod elf;
 mod functions;
 mod refs;
 mod table;
+#[cfg(test)]
+mod testelf;
+#[cfg(test)]
+mod tests;
 mod unwind;
 mod verify;
 mod window;

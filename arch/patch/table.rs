@@ -223,7 +223,7 @@ impl Patch {
         } else if off >= code_len - u32::from(s.back) {
             s.len.into()
         } else {
-            s.round(off - CALL + SYSCALL)
+            s.round(off + SYSCALL - CALL)
         };
         Some(self.window(s).start + u64::from(original))
     }
@@ -239,7 +239,7 @@ impl Patch {
             return None;
         }
         let beyond = off > s.syscall.into();
-        let moved = if beyond { off - SYSCALL + CALL } else { off };
+        let moved = if beyond { off + CALL - SYSCALL } else { off };
         Some(self.trampoline(s).start + u64::from(moved))
     }
 }
