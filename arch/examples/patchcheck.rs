@@ -69,8 +69,7 @@ fn check(path: &Path, t: &mut Totals) {
     let Ok(bytes) = std::fs::read(path) else { return };
     let from = Instant::now();
     let Ok(analysis) = Analysis::of(&bytes) else { return };
-    let area = end_of(&bytes);
-    let (patch, far) = match analysis.patch(&bytes, area, ENTRY) {
+    let (patch, far) = match analysis.patch(&bytes, analysis.end(), ENTRY) {
         Ok(built) => built,
         Err(e) => {
             println!("FAILED {}: {e}", path.display());
@@ -114,19 +113,6 @@ fn check(path: &Path, t: &mut Totals) {
             t.failures += 1;
         }
     }
-}
-
-/// The first page behind all segments, where the trampolines would be.
-fn end_of(file: &[u8]) -> u64 {
-    let word = |at: usize, n: usize| {
-        let mut w = [0; 8];
-        w[..n].copy_from_slice(&file[at..at + n]);
-        u64::from_le_bytes(w)
-    };
-    let (at, size, n) = (word(32, 8) as usize, word(54, 2) as usize, word(56, 2) as usize);
-    let headers = (0..n).map(|i| at + i * size).filter(|&p| word(p, 4) == 1);
-    let end = headers.map(|p| word(p + 16, 8) + word(p + 40, 8)).max().unwrap_or(0);
-    end.next_multiple_of(4096)
 }
 
 fn report(mut t: Totals) -> ExitCode {

@@ -13,6 +13,7 @@ use super::{NotPatchable, Reason, Refused};
 #[derive(Debug)]
 pub struct Analysis {
     pub(super) base: u64,
+    end: u64,
     pub(super) windows: Vec<Window>,
     pub(super) refused: Vec<Refused>,
     /// Byte pairs `0f 05` that belong to other instructions.
@@ -25,6 +26,7 @@ impl Analysis {
         let image = Image::parse(file)?;
         let mut analysis = Analysis {
             base: image.base(),
+            end: image.end,
             windows: Vec::new(),
             refused: Vec::new(),
             coincidences: 0,
@@ -36,7 +38,7 @@ impl Analysis {
         let functions = Functions::of(&image);
         let bodies = analysis.decode(&image, &functions, &pairs);
         if !bodies.is_empty() {
-            let entries = Entries::collect(&image, &functions, &bodies);
+            let entries = Entries::collect(&image, &functions, &bodies)?;
             for body in &bodies {
                 analysis.choose(&image, body, &entries);
             }
@@ -53,6 +55,11 @@ impl Analysis {
     /// Those that cannot, ascending.
     pub fn refused(&self) -> &[Refused] {
         &self.refused
+    }
+
+    /// The first page behind the file's last segment: a place for the trampolines, if it is free.
+    pub fn end(&self) -> u64 {
+        self.end
     }
 
     /// How often `0f 05` was no `syscall` but a part of another instruction.

@@ -38,6 +38,8 @@ pub(super) struct Image<'a> {
     /// Not position independent: addresses may be immediates in code.
     pub(super) absolute: bool,
     pub(super) entry: u64,
+    /// The first page behind all segments, with what is zero and not in the file.
+    pub(super) end: u64,
     /// Executable bytes, ascending: executable sections, or whole segments if there are no sections.
     pub(super) code: Vec<Range<u64>>,
     /// All other loaded bytes, ascending.
@@ -71,6 +73,7 @@ impl<'a> Image<'a> {
             loads: Vec::new(),
             absolute: head.e_type == ET_EXEC,
             entry: head.e_entry,
+            end: 0,
             code: Vec::new(),
             data: Vec::new(),
             tables: Vec::new(),
@@ -81,7 +84,8 @@ impl<'a> Image<'a> {
         for p in &program {
             let range = checked(p.p_offset, p.p_filesz, bytes.len());
             match (p.p_type, range) {
-                (PT_LOAD, Some(r)) if p.p_vaddr.checked_add(p.p_memsz).is_some() => {
+                (PT_LOAD, Some(r)) if p.p_vaddr < 1 << 47 && p.p_memsz < 1 << 47 => {
+                    image.end = image.end.max((p.p_vaddr + p.p_memsz).next_multiple_of(4096));
                     let exec = p.p_flags & PF_X != 0;
                     image.loads.push(Load { addr: p.p_vaddr, offset: r.start, len: r.len(), exec });
                 }
@@ -94,7 +98,10 @@ impl<'a> Image<'a> {
             }
         }
         image.loads.sort_by_key(|l| l.addr);
-        if image.loads.windows(2).any(|w| w[0].end() > w[1].addr) {
+        // Displacements have 32 bits, and no linker writes dozens of segments. (Without bounds here a
+        // file could make the analysis take memory and time beyond its own size.)
+        let overlap = image.loads.windows(2).any(|w| w[0].end() > w[1].addr);
+        if overlap || image.span() > 1 << 31 || image.loads.len() > 64 {
             return Err(NotPatchable::Headers);
         }
         image.take_sections(&sections, head.e_shstrndx.into());
@@ -126,6 +133,10 @@ impl<'a> Image<'a> {
             {
                 self.symbols.push(r);
             }
+        }
+        // So many sections of code have no sense: take the segments.
+        if text.len() > 1024 {
+            text.clear();
         }
         text.sort_by_key(|r| r.start);
         self.tables.extend(self.eh_frame.clone());
@@ -164,6 +175,12 @@ impl<'a> Image<'a> {
     /// Whether `addr` is in executable bytes.
     pub(super) fn in_code(&self, addr: u64) -> bool {
         contains(&self.code, addr)
+    }
+
+    /// The executable segments: offset in the file, address, length.
+    pub(super) fn text(&self) -> impl Iterator<Item = (u64, u64, u64)> {
+        let exec = self.loads.iter().filter(|l| l.exec);
+        exec.map(|l| (l.offset as u64, l.addr, l.len as u64))
     }
 
     /// The lowest loaded address, rounded down to a page: what a load bias is relative to.

@@ -65,14 +65,21 @@ impl<'a, 'b> Functions<'a, 'b> {
 
     /// Where exceptions resume, in all functions: a pad may be in another function than its call,
     /// one that the compiler split off as cold.
-    pub(super) fn landing_pads(&self) -> Vec<u64> {
-        let frames = self.unwind.frames(self.image);
-        frames.filter_map(|f| f.landing_pads(self.image)).flatten().collect()
+    /// `None` if there are more than the file could hold: tables that overlap, made to take for ever.
+    pub(super) fn landing_pads(&self) -> Option<Vec<u64>> {
+        let mut budget = self.image.span() as usize;
+        let mut pads = Vec::new();
+        for f in self.unwind.frames(self.image) {
+            pads.extend(f.landing_pads(self.image, &mut budget).unwrap_or_default());
+        }
+        (budget > 0).then_some(pads)
     }
 
     /// Whether its landing pads are known, be it that there are none.
     pub(super) fn landing_pads_known(&self, start: u64) -> bool {
-        self.frame(start).is_none_or(|f| f.landing_pads(self.image).is_some())
+        let mut budget = self.image.span() as usize;
+        let known = |f: Frame| f.landing_pads(self.image, &mut budget).is_some();
+        self.frame(start).is_none_or(known)
     }
 
     fn frame(&self, start: u64) -> Option<Frame> {

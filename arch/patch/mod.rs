@@ -59,14 +59,15 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use arch::patch::Analysis;
 //! let file = std::fs::read("libc.so.6")?;
-//! // When a file is first mapped executable:
+//! // When a file is first mapped executable: the trampolines behind it, if that is free.
 //! let analysis = Analysis::of(&file)?;
-//! let (patch, _refused) = analysis.patch(&file, 0x1e2000, 0x7fff_0000_0b00)?;
-//! // When a page of its text is made for executable mappings:
+//! let (patch, _refused) = analysis.patch(&file, analysis.end(), 0x7fff_0000_0b00)?;
+//! // When a page of its text, here at offset 0xd5000, is made for executable mappings:
 //! let mut page = file[0xd5000..0xd6000].to_vec();
-//! patch.apply(0xd5000, &mut page);
+//! let addr = patch.address_of(0xd5000).ok_or("not text")?;
+//! patch.apply(addr, &mut page);
 //! // At every way out of and into the guest, with link-time addresses:
-//! let shown = patch.to_original(0x1e2007);
+//! let shown = patch.to_original(patch.area + 7);
 //! let resumed = shown.and_then(|ip| patch.to_trampoline(ip));
 //! # Ok(()) }
 //! ```

@@ -9,10 +9,10 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::Reason;
 use super::code::Body;
 use super::elf::{Image, contains};
 use super::functions::Functions;
+use super::{NotPatchable, Reason};
 
 /// Entries into the functions of interest, sorted by address.
 pub(super) struct Entries {
@@ -36,9 +36,13 @@ impl Entries {
     }
 
     /// Finds all entries into `bodies`, which are in ascending order.
-    pub(super) fn collect(image: &Image, functions: &Functions, bodies: &[Body]) -> Entries {
+    pub(super) fn collect(
+        image: &Image,
+        functions: &Functions,
+        bodies: &[Body],
+    ) -> Result<Entries, NotPatchable> {
         let Some(scan) = Scan::new(image, functions, bodies) else {
-            return Entries { at: Vec::new(), roots: Vec::new() };
+            return Ok(Entries { at: Vec::new(), roots: Vec::new() });
         };
         scan.run()
     }
@@ -107,7 +111,7 @@ impl<'a, 'b> Scan<'a, 'b> {
         }
     }
 
-    fn run(mut self) -> Entries {
+    fn run(mut self) -> Result<Entries, NotPatchable> {
         for b in self.bodies {
             for &t in &b.targets {
                 self.enter(t, Reason::BranchTarget, false);
@@ -124,7 +128,7 @@ impl<'a, 'b> Scan<'a, 'b> {
             self.enter(start, Reason::EntryPoint, true);
         }
         self.enter(self.image.entry, Reason::EntryPoint, true);
-        for pad in self.functions.landing_pads() {
+        for pad in self.functions.landing_pads().ok_or(NotPatchable::Headers)? {
             self.enter(pad, Reason::EntryPoint, true);
         }
         for r in gaps(&self.image.code, &self.wanted) {
@@ -136,7 +140,7 @@ impl<'a, 'b> Scan<'a, 'b> {
         }
         self.found.at.sort_unstable_by_key(|e| e.0);
         self.found.roots.sort_unstable();
-        self.found
+        Ok(self.found)
     }
 
     /// Text that was not decoded: every byte may be the last of an opcode.
@@ -251,13 +255,11 @@ impl<'a, 'b> Scan<'a, 'b> {
             if self.hits(target) && !known(at) {
                 self.enter(target, Reason::CodePointer, false);
             }
-            if at.is_multiple_of(8) {
-                if let Some(w) = bytes[4 * i..].first_chunk() {
-                    let target = u64::from_le_bytes(*w);
-                    if self.hits(target) {
-                        self.enter(target, Reason::CodePointer, true);
-                    }
-                }
+            if at.is_multiple_of(8)
+                && let Some(w) = bytes[4 * i..].first_chunk()
+            {
+                let target = u64::from_le_bytes(*w);
+                self.enter(target, Reason::CodePointer, true);
             }
         }
     }

@@ -43,6 +43,8 @@ pub struct Patch {
     pub base: u64,
     /// Where the trampolines are.
     pub area: u64,
+    /// The executable segments: (offset in the file, address, length).
+    pub text: Vec<(u64, u64, u64)>,
     /// Ascending, by window as well as by trampoline.
     pub sites: Vec<Site>,
     /// The trampolines, whole pages, filled up with `int3`.
@@ -61,7 +63,8 @@ impl Analysis {
         entry: u64,
     ) -> Result<(Patch, Vec<Refused>), NotPatchable> {
         let image = Image::parse(file)?;
-        let mut patch = Patch { base: self.base, area, sites: Vec::new(), code: Vec::new() };
+        let text = image.text().collect();
+        let mut patch = Patch { base: self.base, area, text, sites: Vec::new(), code: Vec::new() };
         let mut refused = Vec::new();
         for w in &self.windows {
             let bytes = image.range(&(w.start..w.end())).ok_or(NotPatchable::Headers)?;
@@ -179,6 +182,14 @@ impl Patch {
                 }
             }
         }
+    }
+
+    /// The address of a byte of the file in its executable segments. What is mapped executable is
+    /// mapped with a load bias of its own address minus this one.
+    pub fn address_of(&self, offset: u64) -> Option<u64> {
+        // Mappings are whole pages, and a segment's first one begins in front of the segment.
+        let page = |&&(at, _, len): &&(u64, u64, u64)| offset >= at & !0xfff && offset < at + len;
+        self.text.iter().find(page).map(|&(at, addr, _)| addr.wrapping_add(offset.wrapping_sub(at)))
     }
 
     /// Whether any window is in these bytes.

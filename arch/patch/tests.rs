@@ -1,4 +1,5 @@
 //! Each reason to refuse, each shape of a window, and a verifier that is not satisfied by everything.
+#![allow(clippy::unwrap_used)]
 
 use iced_x86::Code;
 use proptest::prelude::*;
@@ -299,6 +300,8 @@ fn maps_and_bytes() {
     let (p, _) = patched(&TestElf::function(READ));
     let (w, t) = (p.window(&p.sites[0]), p.trampoline(&p.sites[0]));
     assert_eq!((w.start, t.start), (TEXT + 2, AREA));
+    assert_eq!(p.address_of(TEXT + 5), Some(TEXT + 5), "offsets are addresses in this file");
+    assert_eq!((p.address_of(TEXT - 1), p.address_of(DATA)), (None, None));
     assert_eq!(p.to_original(t.start), Some(w.start), "before the call");
     assert_eq!(p.to_original(t.start + 20), Some(w.start), "at the real syscall");
     assert_eq!(p.to_original(t.start + 22), Some(w.start + 2), "behind it");
@@ -387,6 +390,27 @@ const MOVABLE: &[&[u8]] = &[
     b"\x48\xb8\x88\x77\x66\x55\x44\x33\x22\x11",
     b"\x0f\x95\xc0",
 ];
+
+/// A file of 100 kB must not take a minute.
+#[test]
+fn tables_made_to_take_for_ever_are_refused() {
+    // 100 descriptions share one table that goes on through all of the data.
+    let mut elf = TestElf::function(&[GETPID, &[0x90; 100]].concat());
+    elf.data = [&[0xff, 0xff, 0x01, 0x80, 0x18][..], &[0; 3000]].concat();
+    elf.frames = (0..100).map(|i| (TEXT + i, 1, DATA, false)).collect();
+    elf.frames[0].1 = 8;
+    elf.frames.drain(1..8);
+    let file = elf.build();
+    assert!(Analysis::of(&file).is_ok());
+    elf.frames.extend((0..5000).map(|i| (TEXT + 200 + i, 1, DATA, false)));
+    elf.text.resize(6000, 0x90);
+    let file = elf.build();
+    assert_eq!(Analysis::of(&file).err(), Some(super::NotPatchable::Headers));
+    // Two segments so far apart that nothing of one reaches the other.
+    let mut file = TestElf::function(GETPID).build();
+    file[64 + 56 + 16 + 5] = 1;
+    assert_eq!(Analysis::of(&file).err(), Some(super::NotPatchable::Headers));
+}
 
 proptest! {
     /// Whatever stands around a call: it is patched, or refused for want of room, and verified.

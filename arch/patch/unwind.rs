@@ -195,9 +195,11 @@ impl Common {
 }
 
 impl Frame {
-    /// Every address at which an exception may resume; `None` if the table cannot be read.
-    pub(super) fn landing_pads(&self, image: &Image) -> Option<Vec<u64>> {
-        let Some(at) = self.lsda else { return Some(Vec::new()) };
+    /// Every address at which an exception may resume. `None` if the table is not of a known form, or
+    /// if `budget`, which counts records down, is used up.
+    pub(super) fn landing_pads(&self, image: &Image, budget: &mut usize) -> Option<Vec<u64>> {
+        let mut pads = Vec::new();
+        let Some(at) = self.lsda else { return Some(pads) };
         let mut c = Cursor { image, at };
         let [base_form] = c.bytes()?;
         let base = if base_form == OMIT { self.start } else { c.encoded(base_form, 0)? };
@@ -207,15 +209,13 @@ impl Frame {
         }
         let [form] = c.bytes()?;
         let end = c.uleb()?.checked_add(c.at)?;
-        let mut pads = Vec::new();
         while c.at < end {
+            *budget = budget.checked_sub(1)?;
             c.encoded(form, 0)?;
             c.encoded(form, 0)?;
             let pad = c.encoded(form, 0)?;
             c.uleb()?;
-            if pad != 0 {
-                pads.push(base.wrapping_add(pad));
-            }
+            pads.extend((pad != 0).then(|| base.wrapping_add(pad)));
         }
         Some(pads)
     }

@@ -133,11 +133,12 @@ impl Verifier<'_> {
     fn known_starts(&self, seen: &mut Verified) -> Result<Vec<u64>, Fault> {
         let unwind = Unwind::of(&self.image);
         let mut starts: Vec<u64> = self.image.symbols().map(|s| s.addr).collect();
-        let mut ends = Vec::new();
+        let (mut ends, mut budget) = (Vec::new(), usize::MAX);
         for f in unwind.frames(&self.image) {
             starts.push(f.start);
             ends.push(f.end);
-            for pad in f.landing_pads(&self.image).unwrap_or_default() {
+            let pads = f.landing_pads(&self.image, &mut budget);
+            for pad in pads.unwrap_or_default() {
                 self.reference(f.start, pad, seen)?;
             }
         }
