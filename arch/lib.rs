@@ -15,6 +15,7 @@ pub mod intr;
 pub mod lockdown;
 pub mod machine;
 pub mod panic;
+pub mod patch;
 pub mod physmem;
 pub mod ptrace;
 mod queue;
