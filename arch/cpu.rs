@@ -149,7 +149,9 @@ impl Running {
 
 /// The handler of both signals. No allocation, no locks, errno kept.
 extern "C" fn on_interrupt(signal: i32) {
-    if signal == SIG_TIMER && let Some(slot) = here() {
+    if signal == SIG_TIMER
+        && let Some(slot) = here()
+    {
         slot.armed.store(u64::MAX, Ordering::Relaxed);
     }
     interrupt_from_handler();

@@ -72,8 +72,7 @@ pub(crate) struct Inner<S> {
 impl<S: MappingServer> SpaceCore<S> {
     /// An empty space. Guest mappings end below `top`; there are `frames` frames.
     pub(crate) fn new(server: S, top: u64, frames: u32, max_mappings: usize) -> SpaceCore<S> {
-        let inner =
-            Inner { server: Some(server), queue: Queue::default(), mappings: OWN_MAPPINGS };
+        let inner = Inner { server: Some(server), queue: Queue::default(), mappings: OWN_MAPPINGS };
         SpaceCore {
             inner: SpinLock::new(Rank::Machine, inner),
             queued: AtomicBool::new(false),

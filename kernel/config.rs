@@ -342,9 +342,7 @@ impl Config {
             "ncpus" => {
                 self.cpus = number(key, v, "a number of virtual CPUs")?;
                 if self.cpus != 1 {
-                    return Err(format!(
-                        "{key}={v}: the machine has one virtual CPU: ncpus=1"
-                    ));
+                    return Err(format!("{key}={v}: the machine has one virtual CPU: ncpus=1"));
                 }
             }
             "backend" => {

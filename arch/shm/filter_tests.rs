@@ -100,8 +100,12 @@ fn everything_else_is_pinned() {
     }
     for nr in 0..600 {
         let ours = [
-            libc::SYS_futex, libc::SYS_prctl, libc::SYS_seccomp, libc::SYS_close_range,
-            libc::SYS_sigaltstack, libc::SYS_rt_sigprocmask,
+            libc::SYS_futex,
+            libc::SYS_prctl,
+            libc::SYS_seccomp,
+            libc::SYS_close_range,
+            libc::SYS_sigaltstack,
+            libc::SYS_rt_sigprocmask,
         ];
         if !ours.contains(&nr) {
             for at in [Label::Handler, Label::AtServer, Label::AtWait, Label::Thread] {

@@ -103,12 +103,7 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         for slot in &REPORTS {
-            let _ = slot.compare_exchange(
-                self.report_fd(),
-                0,
-                Ordering::SeqCst,
-                Ordering::SeqCst,
-            );
+            let _ = slot.compare_exchange(self.report_fd(), 0, Ordering::SeqCst, Ordering::SeqCst);
         }
     }
 }

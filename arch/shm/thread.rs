@@ -265,10 +265,14 @@ impl Thread for ShmThread {
             self.fetch();
             return Event::Trap { signo: 5, code: TRAP_TRACE, addr: self.regs.rip };
         }
-        if self.dirty && let Some(event) = self.write_back() {
+        if self.dirty
+            && let Some(event) = self.write_back()
+        {
             return event;
         }
-        if self.step && let Ok(task) = self.live() {
+        if self.step
+            && let Ok(task) = self.live()
+        {
             let flags = self.context.load(&task.region, EFLAGS);
             self.context.store(&task.region, EFLAGS, flags | TF);
             self.mode |= mode::FULL;

@@ -42,8 +42,7 @@ impl Zygote {
         let image = text::sealed_memfd()?;
         let slot = host.area.take()?;
         assert_eq!(slot.offset(), 0, "the first zygote maps the first slot");
-        let fds =
-            [phys.fd().as_raw_fd(), host.area.fd(), host.report_fd(), image.as_raw_fd()];
+        let fds = [phys.fd().as_raw_fd(), host.area.fd(), host.report_fd(), image.as_raw_fd()];
         let pid = fork_stub(None, &fds, 3)?;
         host.born(pid);
         let mut z = Zygote { pid, host: host.clone(), slot, go: 0, vdso: 0 };
@@ -73,9 +72,7 @@ impl Zygote {
         let result = || mine.s64(s::RESULT).load(Ordering::Acquire).cast_signed();
         let enough = |sum| sum >= report::DONE + ready || (sum == report::DONE && result() < 0);
         // The new process may be the one that has died; the zygote has told its id before it waits.
-        let alive = || {
-            host::lives(self.pid) && (result() <= 0 || host::lives(result() as HostPid))
-        };
+        let alive = || host::lives(self.pid) && (result() <= 0 || host::lives(result() as HostPid));
         self.host.wait(enough, alive)?;
         match result() {
             e @ -4095..0 => Err(Errno::from_code(-(e as i32)).into()),
