@@ -90,6 +90,11 @@ pub trait Machine: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// ENOMEM or EAGAIN if the host has no process to give.
     fn new_space(&self) -> Result<Arc<dyn Space>>;
+    /// Where patched system call sites (`arch::patch`) enter the stub; None if the backend has no
+    /// such entry.
+    fn patch_entry(&self) -> Option<u64> {
+        None
+    }
     /// Background work while the CPU is idle: refill the pool, finish torn-down stubs. Returns
     /// whether there is more to do.
     fn idle_work(&self) -> bool {
