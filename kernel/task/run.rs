@@ -109,6 +109,7 @@ fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>, act: Optio
     if let Some(act) = act {
         act(&mut cx);
     }
+    cx.task.set_answers(cx.thread.answers());
     while !cx.exiting && to_user(&mut cx) {
         cx.kernel.vdso.refresh();
         let before = arch::clock::stopwatch();
