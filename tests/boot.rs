@@ -129,3 +129,22 @@ fn bad_parameters() {
     let out = guest(&["hostnme=x"], &image, &["true"]);
     assert!(String::from_utf8_lossy(&out.stderr).contains("hostname"), "the near key is suggested");
 }
+
+/// As a machine: what is missing or cannot be executed is one line too.
+#[test]
+fn nothing_to_start() {
+    let ubd = format!("ubd0={}", busybox_image().display());
+    let cases: [(&[&str], &str); 6] = [
+        (&["quiet"], "no root file system"),
+        (&["quiet", "root=/dev/ubda"], "there is no disk"),
+        (&["quiet", &ubd, "root=/dev/ubdx"], "there are: ubda"),
+        (&["quiet", &ubd, "init=/nosuch"], "No such file"),
+        (&["quiet", &ubd, "init=/etc/passwd"], "Permission denied"),
+        (&["quiet", &ubd, "init=/etc"], "Permission denied"),
+    ];
+    for (args, words) in cases {
+        let out = run(Command::new(umbra_bin()).args(args), b"", MINUTE);
+        one_clear_line(&out);
+        assert!(String::from_utf8_lossy(&out.stderr).contains(words), "{args:?}: {out:?}");
+    }
+}

@@ -200,7 +200,7 @@ fn vdso_of(pid: HostPid) -> u64 {
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(host_error)
+    nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|e| host_error(e))
 }
 
 /// Forks a child that waits for a byte and then executes the image.

@@ -142,7 +142,8 @@ impl Ext4 {
         if let Some(why) = &forced
             && !read_only
         {
-            log::warn!("ext4: {why}");
+            // Somebody asked for writing: they hear of it even with `quiet`.
+            log::error!("ext4: {why}");
         }
         if forced.is_none() && !read_only && get16(&sb, 0x3a) & STATE_VALID == 0 {
             log::warn!("ext4: not cleanly unmounted; e2fsck -y IMAGE is advised");
@@ -426,7 +427,7 @@ impl FileSystem for Ext4 {
             self.read_only.store(true, Ordering::Release);
         } else if self.is_read_only() {
             if let Some(why) = &self.forced {
-                log::warn!("ext4: {why}");
+                log::error!("ext4: {why}");
                 return err(Errno::EROFS);
             }
             self.read_only.store(false, Ordering::Release);
