@@ -190,6 +190,9 @@ impl Kernel {
         for sb in self.vfs.superblocks() {
             if sb.device().is_some() && !sb.read_only() {
                 disk(sb.fs().remount(true, b""), "unmounting");
+                if sb.fs().lost_data() {
+                    disk(base::err(base::Errno::EIO), "data was lost before the end");
+                }
             }
         }
         for d in self.vfs.devices.blocks.list() {

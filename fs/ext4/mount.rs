@@ -47,6 +47,8 @@ pub struct Ext4 {
     /// The superblock on the device says "in use".
     in_use: AtomicBool,
     damage: AtomicU32,
+    /// Something could not be written and its only copy is gone.
+    pub(super) lost: AtomicBool,
     /// Inodes in memory, or on their way out of it.
     live: SpinLock<hashbrown::HashSet<u64>>,
     gone: WaitQueue,
@@ -167,6 +169,7 @@ impl Ext4 {
             forced,
             in_use: AtomicBool::new(false),
             damage: AtomicU32::new(0),
+            lost: AtomicBool::new(false),
             live: SpinLock::new(Rank::Leaf, hashbrown::HashSet::new()),
             gone: WaitQueue::new(),
             name,
@@ -402,6 +405,9 @@ impl FileSystem for Ext4 {
             fsid: id(0) ^ id(8),
             name_max: 255,
         })
+    }
+    fn lost_data(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
     }
     fn sync(&self) -> Result<()> {
         if self.is_read_only() {
