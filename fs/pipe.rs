@@ -139,7 +139,6 @@ pub struct Pipe {
     writer_opens: AtomicU32,
     can_read: Arc<WaitQueue>,
     can_write: Arc<WaitQueue>,
-    ino: u64,
 }
 
 impl fmt::Debug for Pipe {
@@ -152,7 +151,7 @@ const READABLE: PollEvents = PollEvents::IN.union(PollEvents::RDNORM);
 const WRITABLE: PollEvents = PollEvents::OUT.union(PollEvents::WRNORM);
 
 impl Pipe {
-    fn new(ino: u64) -> Pipe {
+    fn new() -> Pipe {
         let capacity = PIPE_DEFAULT;
         Pipe {
             ring: Mutex::new(Ring { buf: Vec::new(), head: 0, len: 0, capacity }),
@@ -164,7 +163,6 @@ impl Pipe {
             writer_opens: AtomicU32::new(0),
             can_read: Arc::default(),
             can_write: Arc::default(),
-            ino,
         }
     }
 
@@ -431,9 +429,6 @@ impl FileOps for PipeEnd {
         who.memory().write(arg, &n.to_le_bytes())?;
         Ok(0)
     }
-    fn anon_name(&self) -> String {
-        format!("pipe:[{}]", self.pipe.ino)
-    }
 }
 
 /// pipe2(2): the reading and the writing end. Of `flags` NONBLOCK counts.
@@ -448,7 +443,7 @@ pub fn pipe(vfs: &Vfs, cred: &Arc<Cred>, flags: OpenFlags) -> Result<(Arc<File>,
     if TOTAL.load(Ordering::Relaxed) >= PIPE_TOTAL {
         return err(Errno::ENFILE);
     }
-    let pipe = Arc::new(Pipe::new(vfs.anon().next_ino()));
+    let pipe = Arc::new(Pipe::new());
     pipe.join(true, true);
     let end = |read: bool| -> Arc<dyn FileOps> {
         Arc::new(PipeEnd { pipe: pipe.clone(), read, write: !read, no_writer_yet: None })
@@ -463,8 +458,7 @@ pub fn pipe(vfs: &Vfs, cred: &Arc<Cred>, flags: OpenFlags) -> Result<(Arc<File>,
 
 /// Opens a FIFO: waits for the other side unless O_NONBLOCK or O_RDWR (fifo(7)).
 pub(crate) fn open_fifo(inode: &Arc<Inode>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
-    let ino = inode.ino;
-    let pipe = inode.vfs.fifo(|| Arc::new(Pipe::new(ino)));
+    let pipe = inode.vfs.fifo(|| Arc::new(Pipe::new()));
     let (read, write) = (flags.readable(), flags.writable());
     // Only a FIFO's open waits for the other end: an unnamed pipe that is opened again by its
     // descriptor does not.

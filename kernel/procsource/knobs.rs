@@ -36,6 +36,7 @@ enum SysRq {
     Sync,
     Restart,
     PowerOff,
+    Crash,
     Unknown,
 }
 
@@ -48,6 +49,7 @@ impl SysRq {
             b's' => SysRq::Sync,
             b'b' => SysRq::Restart,
             b'o' => SysRq::PowerOff,
+            b'c' => SysRq::Crash,
             _ => SysRq::Unknown,
         }
     }
@@ -195,6 +197,8 @@ impl KernelSource {
             }
             SysRq::Restart => k.shut_down(Fate::Restart),
             SysRq::PowerOff => k.shut_down(Fate::PowerOff),
+            // As asked, by the guest's root: to see what a panic leaves behind.
+            SysRq::Crash => panic!("sysrq triggered crash"),
             SysRq::Unknown => {}
         }
     }
