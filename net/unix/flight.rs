@@ -19,7 +19,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use base::limits::MAX_IN_FLIGHT;
 use base::{Errno, Rank, Result, SpinLock, err};
@@ -37,8 +37,8 @@ struct Entry {
     holder: Holder,
     files: Vec<Arc<File>>,
     uid: u32,
-    /// How many of the files are AF_UNIX sockets.
-    sockets: usize,
+    /// The AF_UNIX sockets among the files.
+    sockets: Vec<u64>,
 }
 
 #[derive(Default)]
@@ -48,9 +48,23 @@ struct Table {
     /// Descriptors in flight by user.
     users: HashMap<u32, usize>,
     total: usize,
+    /// How often each socket is in flight.
+    sockets: HashMap<u64, usize>,
 }
 
 impl Table {
+    fn add(&mut self, e: Entry) -> u64 {
+        *self.users.entry(e.uid).or_default() += e.files.len();
+        self.total += e.files.len();
+        for s in &e.sockets {
+            *self.sockets.entry(*s).or_default() += 1;
+        }
+        let id = self.next;
+        self.next += 1;
+        self.parcels.insert(id, e);
+        id
+    }
+
     fn take(&mut self, id: u64) -> Option<Entry> {
         let e = self.parcels.remove(&id)?;
         self.total -= e.files.len();
@@ -58,6 +72,14 @@ impl Table {
             *n -= e.files.len();
             if *n == 0 {
                 self.users.remove(&e.uid);
+            }
+        }
+        for s in &e.sockets {
+            if let Some(n) = self.sockets.get_mut(s) {
+                *n -= 1;
+                if *n == 0 {
+                    self.sockets.remove(s);
+                }
             }
         }
         Some(e)
@@ -73,8 +95,9 @@ struct Grave {
 /// All descriptors in flight.
 pub(crate) struct Flight {
     table: SpinLock<Table>,
-    /// Sockets among them: without any there is no garbage.
-    sockets: AtomicUsize,
+    /// Whether a parcel lies in the queue of a socket that is in flight itself: without one there is no
+    /// circle, and no garbage.
+    maybe_cyclic: AtomicBool,
     grave: SpinLock<Grave>,
 }
 
@@ -82,7 +105,7 @@ impl Default for Flight {
     fn default() -> Self {
         Flight {
             table: SpinLock::new(Rank::Leaf, Table::default()),
-            sockets: AtomicUsize::new(0),
+            maybe_cyclic: AtomicBool::new(false),
             grave: SpinLock::new(Rank::Leaf, Grave::default()),
         }
     }
@@ -90,7 +113,7 @@ impl Default for Flight {
 
 impl fmt::Debug for Flight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Flight({} sockets)", self.sockets.load(Ordering::Relaxed))
+        write!(f, "Flight({} descriptors)", self.table.lock().total)
     }
 }
 
@@ -116,9 +139,7 @@ impl Parcel {
     /// Takes the files out; none the second time.
     pub(crate) fn open(&self) -> Vec<Arc<File>> {
         let entry = self.flight.table.lock().take(self.id);
-        let Some(e) = entry else { return Vec::new() };
-        self.flight.sockets.fetch_sub(e.sockets, Ordering::Relaxed);
-        e.files
+        entry.map_or_else(Vec::new, |e| e.files)
     }
 
     /// The files, which stay (MSG_PEEK).
@@ -134,21 +155,13 @@ impl Drop for Parcel {
     }
 }
 
-#[derive(Default)]
-struct Node {
-    /// References to the open file.
-    strong: usize,
-    /// Those that lie in parcels.
-    in_parcels: usize,
-}
-
 impl Flight {
     /// Makes a parcel for the queue of `holder`.
     ///
     /// # Errors
     /// ETOOMANYREFS if the user has too many descriptors in flight already, or the kernel has.
     pub(crate) fn pack(self: &Arc<Self>, rights: Rights, holder: &Holder) -> Result<Parcel> {
-        let sockets = rights.files.iter().filter(|f| socket_id(f).is_some()).count();
+        let sockets: Vec<u64> = rights.files.iter().filter_map(|f| socket_id(f)).collect();
         let mut t = self.table.lock();
         let of_user = t.users.get(&rights.uid).copied().unwrap_or(0);
         if rights.limit.is_some_and(|l| of_user as u64 > l)
@@ -158,13 +171,13 @@ impl Flight {
             self.bury(rights.files);
             return err(Errno::ETOOMANYREFS);
         }
-        *t.users.entry(rights.uid).or_default() += rights.files.len();
-        t.total += rights.files.len();
-        let id = t.next;
-        t.next += 1;
-        let entry = Entry { holder: holder.clone(), files: rights.files, uid: rights.uid, sockets };
-        t.parcels.insert(id, entry);
-        self.sockets.fetch_add(sockets, Ordering::Relaxed);
+        let holder_id = holder.load(Ordering::Relaxed);
+        let Rights { files, uid, .. } = rights;
+        let id = t.add(Entry { holder: holder.clone(), files, uid, sockets });
+        // The last link of a circle is put into the queue of a socket that is in flight by then.
+        if t.sockets.contains_key(&holder_id) {
+            self.maybe_cyclic.store(true, Ordering::Relaxed);
+        }
         drop(t);
         Ok(Parcel { id, flight: self.clone() })
     }
@@ -198,19 +211,16 @@ impl Flight {
 
     /// Frees sockets that only each other's queues hold.
     pub(crate) fn collect(&self) {
-        if self.sockets.load(Ordering::Relaxed) == 0 {
+        if !self.maybe_cyclic.load(Ordering::Relaxed) {
             return;
         }
         let mut garbage = Vec::new();
         {
             let mut t = self.table.lock();
-            let dead = t.unreachable();
-            for id in dead {
-                if let Some(e) = t.take(id) {
-                    self.sockets.fetch_sub(e.sockets, Ordering::Relaxed);
-                    garbage.extend(e.files);
-                }
+            for id in t.unreachable() {
+                garbage.extend(t.take(id).into_iter().flat_map(|e| e.files));
             }
+            self.maybe_cyclic.store(t.has_links(), Ordering::Relaxed);
         }
         self.bury(garbage);
     }
@@ -223,28 +233,32 @@ impl Flight {
 }
 
 impl Table {
+    /// Whether a parcel lies in the queue of a socket that is in flight.
+    fn has_links(&self) -> bool {
+        let linked = |e: &Entry| self.sockets.contains_key(&e.holder.load(Ordering::Relaxed));
+        self.parcels.values().any(linked)
+    }
+
     /// Parcels that nobody can ever receive.
     fn unreachable(&self) -> Vec<u64> {
-        let mut nodes: HashMap<u64, Node> = HashMap::new();
+        let mut nodes: HashMap<u64, usize> = HashMap::new();
         let mut held: HashMap<u64, Vec<&Entry>> = HashMap::new();
         for e in self.parcels.values() {
             for f in &e.files {
                 if let Some(id) = socket_id(f) {
-                    let n = nodes.entry(id).or_default();
-                    n.strong = Arc::strong_count(f);
-                    n.in_parcels += 1;
+                    nodes.insert(id, Arc::strong_count(f));
                 }
             }
             held.entry(e.holder.load(Ordering::Relaxed)).or_default().push(e);
         }
         // Suspects: who is in flight and nowhere else. Everybody else can receive.
-        nodes.retain(|_, n| n.strong == n.in_parcels);
+        nodes.retain(|id, strong| self.sockets.get(id) == Some(strong));
         let mut work: Vec<u64> = held.keys().copied().filter(|h| !nodes.contains_key(h)).collect();
         while let Some(holder) = work.pop() {
             for e in held.get(&holder).into_iter().flatten() {
-                for id in e.files.iter().filter_map(|f| socket_id(f)) {
-                    if nodes.remove(&id).is_some() {
-                        work.push(id);
+                for id in &e.sockets {
+                    if nodes.remove(id).is_some() {
+                        work.push(*id);
                     }
                 }
             }
