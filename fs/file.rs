@@ -228,6 +228,12 @@ pub trait FileOps: Any + Send + Sync {
         String::new()
     }
 
+    /// Whether a write that fails with EPIPE is answered with SIGPIPE, too (pipe(7); sockets of messages
+    /// have only the error).
+    fn sigpipe(&self) -> bool {
+        true
+    }
+
     /// The name for /proc/PID/fd of what has no path and is no pipe: `anon_inode:[eventpoll]`.
     fn anon_name(&self) -> String {
         "anon_inode:[unknown]".into()

@@ -134,7 +134,7 @@ impl KernelSource {
             "fs/file-nr" => format!("{}\t0\t{MAX_FILES}", super::system::open_files(&k)),
             "vm/overcommit_memory" => k.memory.overcommit().to_string(),
             "vm/overcommit_ratio" => k.memory.overcommit_ratio().to_string(),
-            _ => return None,
+            _ => k.net.sysctl.find(name)?.load(Ordering::Relaxed).to_string(),
         })
     }
 
@@ -167,7 +167,12 @@ impl KernelSource {
                 return err(Errno::EPERM);
             }
             "kernel/pty/nr" | "fs/file-nr" => return err(Errno::EACCES),
-            _ => {} // vm/compact_memory: there is nothing to move
+            _ => {
+                // What else is known is vm/compact_memory: there is nothing to move.
+                if let Some(v) = k.net.sysctl.find(name) {
+                    v.store(number(value)?, Ordering::Relaxed);
+                }
+            }
         }
         Ok(())
     }

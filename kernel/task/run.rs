@@ -217,15 +217,7 @@ fn syscall(cx: &mut Ctx<'_>, nr: u64, args: &[u64; 6]) {
             cx.thread.set_result(-i64::from(Errno::EINTR.code()));
             cx.restart = Some((e.errno(), nr));
         }
-        Err(e) => {
-            if e == Errno::EPIPE && matches!(nr, 1 | 18 | 20 | 40 | 275 | 276 | 278 | 296 | 328) {
-                let me = cx.task.clone();
-                // SIGPIPE is sent to the thread that wrote; a full queue cannot happen for it.
-                let _ =
-                    cx.kernel.signal_task(&me, SigInfo::user(nr::PIPE, 0, me.pid(), cx.cred().uid));
-            }
-            cx.thread.set_result(e.to_ret());
-        }
+        Err(e) => cx.thread.set_result(e.to_ret()),
     }
 }
 
