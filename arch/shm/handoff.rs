@@ -33,8 +33,10 @@ const PATIENCE: u32 = 12;
 /// Nanoseconds of the process's own CPU time in which a kick must be answered.
 const WATCHDOG_NS: u64 = 100_000_000;
 
-/// How long a thread of an ended space may take to start anew; its process is ended else.
-const RESET_NS: u64 = 100_000_000;
+/// Nanoseconds between two looks at a thread that should answer by itself.
+const SOON_NS: u64 = 1_000_000;
+/// How often to look at it before sleeping.
+const SOON_LOOKS: u32 = 2_000;
 
 /// What the user asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -158,19 +160,27 @@ impl Handoff {
         self.wait_asleep(r, t, want)
     }
 
-    /// As `wait`, for a thread that is parked: no interrupt kicks it again.
-    pub(super) fn wait_for_reset(&self, r: &Region, t: &Placed, want: u32) -> Result<(), Lost> {
-        let start = now();
-        loop {
+    /// As `wait`, for what a thread does by itself in no time (start anew, repeat a call): no
+    /// interrupt kicks it, so that the watchdog counts looks.
+    #[cold]
+    pub(super) fn wait_soon(&self, r: &Region, t: &Placed, want: u32) -> Result<(), Lost> {
+        let mut dog = Watchdog::default();
+        for looks in 0.. {
             let seen = r.s32(s::EV).load(Ordering::SeqCst);
             if seen == want {
-                return Ok(());
+                break;
             }
-            futex_wait(r.s32(s::EV), seen, 1_000_000);
-            if !lives(t.pid) || now() - start > RESET_NS {
+            if looks < SOON_LOOKS && self.is_split() {
+                std::hint::spin_loop();
+                continue;
+            }
+            r.k32(k::SLEEP).swap(1, Ordering::SeqCst);
+            futex_wait(r.s32(s::EV), seen, SOON_NS);
+            if !lives(t.pid) || dog.bites(t, looks.saturating_sub(SOON_LOOKS)) {
                 return Err(Lost);
             }
         }
+        Ok(())
     }
 
     #[cold]
@@ -189,7 +199,7 @@ impl Handoff {
             if ev.load(Ordering::SeqCst) == want {
                 return Ok(());
             }
-            if !lives(t.pid) || dog.bites(t) {
+            if !lives(t.pid) || dog.bites(t, cpu::kicks()) {
                 return Err(Lost);
             }
         }
@@ -259,8 +269,8 @@ struct Watchdog {
 }
 
 impl Watchdog {
-    fn bites(&mut self, t: &Placed) -> bool {
-        if cpu::kicks() < PATIENCE {
+    fn bites(&mut self, t: &Placed, unanswered: u32) -> bool {
+        if unanswered < PATIENCE {
             return false;
         }
         let used = sys::process_cpu_time(t.pid).unwrap_or(u64::MAX);

@@ -104,6 +104,9 @@ pub(crate) mod s {
     /// u64: a result: the new process or thread, or what a failed operation said. Only a hint where
     /// a guest could write it.
     pub(crate) const RESULT: usize = 40;
+    /// Registers of a patched call: rax rbx rcx rdx rsi rdi rbp rsp r8..r15 flags. rcx is where to
+    /// go on.
+    pub(crate) const REGS: usize = 64;
     /// A `ucontext` that the kernel makes up, 8 bytes behind a multiple of 16 as in a signal frame.
     /// No signal frame can land here.
     pub(crate) const MADE_CONTEXT: usize = 0x408;
@@ -114,18 +117,34 @@ pub(crate) mod s {
 }
 const _: () = assert!(s::MADE_FPSTATE + 0x1800 <= s::STACK);
 
+/// Words of [`s::REGS`].
+pub(crate) mod saved {
+    pub(crate) const RAX: usize = 0;
+    pub(crate) const RCX: usize = 2;
+    pub(crate) const RSP: usize = 7;
+    /// rdi, rsi, rdx, r10, r8, r9.
+    pub(crate) const ARGS: [usize; 6] = [5, 4, 3, 10, 8, 9];
+}
+
 /// Ways out of the stub.
 pub(crate) mod mode {
     /// Everything from the context, by `iretq`.
     pub(crate) const FULL: u32 = 1;
     /// All but rcx and r11, which a system call destroys: cheaper.
     pub(crate) const SYSCALL: u32 = 0;
+    /// From the S region's registers, to behind a patched call site. FP state never left the CPU.
+    pub(crate) const PATCHED: u32 = 2;
+    /// The same, but to the real `syscall` in front of it: the call comes again as a signal, whose
+    /// frame has all that a patched call does not show.
+    pub(crate) const AGAIN: u32 = 3;
     /// The segment bases first.
     pub(crate) const BASES: u32 = 0x100;
 }
 
 /// Events that are no signal.
 pub(crate) mod event {
+    /// A system call from a patched site.
+    pub(crate) const PATCHED: u32 = 0x100;
     /// The thread is armed and waits.
     pub(crate) const READY: u32 = 0x200;
     /// A signal that hit the stub's own text, its number added: something wrote what it must not, or

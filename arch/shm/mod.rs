@@ -50,11 +50,13 @@ pub struct Options {
     pub handoff: Policy,
     /// How many stubs to keep ready.
     pub ready_stubs: usize,
+    /// Whether the kernel patches call sites: guests' gs base is ours then.
+    pub patch: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { handoff: Policy::Auto, ready_stubs: 4 }
+        Options { handoff: Policy::Auto, ready_stubs: 4, patch: false }
     }
 }
 
@@ -160,6 +162,9 @@ impl ShmMachine {
     fn handoff(&self) -> &Handoff {
         &self.handoff
     }
+    fn patching(&self) -> bool {
+        self.options.patch
+    }
     fn host_vdso(&self) -> u64 {
         self.vdso
     }
@@ -226,6 +231,10 @@ impl Machine for ShmMachine {
 
     fn phys(&self) -> &Arc<PhysMem> {
         &self.phys
+    }
+
+    fn patch_entry(&self) -> Option<u64> {
+        self.options.patch.then(|| text::address(text::Label::Patched))
     }
 
     fn new_space(&self) -> Result<Arc<dyn Space>> {

@@ -169,7 +169,7 @@ impl Stub {
         for t in &mut self.parked {
             let r = &t.region;
             let want = r.k32(k::GO).load(Ordering::Relaxed).wrapping_add(1);
-            if handoff.wait_for_reset(r, &t.placed, want).is_err()
+            if handoff.wait_soon(r, &t.placed, want).is_err()
                 || r.s32(s::TYPE).load(Ordering::Relaxed) != event::READY
             {
                 return false;

@@ -75,7 +75,7 @@ global_asm!(
     ".globl umbra_shm_begin, umbra_shm_end, umbra_shm_handler",
     ".globl umbra_shm_space, umbra_shm_space_end, umbra_shm_thread, umbra_shm_thread_end",
     ".globl umbra_shm_at_space_clone, umbra_shm_at_thread_clone, umbra_shm_at_server",
-    ".globl umbra_shm_at_wake, umbra_shm_at_wait",
+    ".globl umbra_shm_at_wake, umbra_shm_at_wait, umbra_shm_patched",
     // ---- the zygote: executed with descriptors 0 to 3 as in `layout::fd` ----
     "umbra_shm_begin:",
     // The auxiliary vector says where the host has put its vDSO: a 32-bit sysenter "returns" there
@@ -329,6 +329,7 @@ global_asm!(
     "   mov [rbx + {s_fs_base}], rax",
     "   rdgsbase rax",
     "   mov [rbx + {s_gs_base}], rax",
+    "umbra_shm_report:",
     "   mov r12d, [rbp + {k_go}]",
     "   lea r13d, [r12 + 1]",
     "   mov eax, r13d",
@@ -376,6 +377,7 @@ global_asm!(
     "   mov edx, [rbp + {k_features} + 4]",
     "   cmp cl, {m_full}",
     "   je umbra_shm_leave_full",
+    "   ja umbra_shm_leave_patched",
     "   xrstor64 [rsi]",
     ".macro umbra_shm_restore",
     "   mov r8, [rsp + {uc_regs}]",
@@ -431,6 +433,59 @@ global_asm!(
     "   jmp umbra_shm_post",
     "2: or edi, {ev_broken}",
     "   jmp umbra_shm_event",
+    // ---- a patched call site: rcx = where to go on, r11 is dead, the gs base is our S region ----
+    "umbra_shm_patched:",
+    "   rdgsbase r11",
+    "   mov [r11 + {s_regs} + 56], rsp",
+    "   lea rsp, [r11 + {s_size} - 16]",
+    "   pushfq",
+    "   pop [r11 + {s_regs} + 128]",
+    "   mov [r11 + {s_regs}], rax",
+    "   mov [r11 + {s_regs} + 8], rbx",
+    "   mov [r11 + {s_regs} + 16], rcx",
+    "   mov [r11 + {s_regs} + 24], rdx",
+    "   mov [r11 + {s_regs} + 32], rsi",
+    "   mov [r11 + {s_regs} + 40], rdi",
+    "   mov [r11 + {s_regs} + 48], rbp",
+    "   mov [r11 + {s_regs} + 64], r8",
+    "   mov [r11 + {s_regs} + 72], r9",
+    "   mov [r11 + {s_regs} + 80], r10",
+    "   mov [r11 + {s_regs} + 96], r12",
+    "   mov [r11 + {s_regs} + 104], r13",
+    "   mov [r11 + {s_regs} + 112], r14",
+    "   mov [r11 + {s_regs} + 120], r15",
+    "   mov rbx, r11",
+    "   mov ebp, ebx",
+    "   sub ebp, {s_base_low}",
+    "   shr ebp, 3",
+    "   movabs rax, {k_base}",
+    "   add rbp, rax",
+    "   mov dword ptr [rbx + {s_type}], {ev_patched}",
+    "   jmp umbra_shm_report",
+    "umbra_shm_leave_patched:",
+    "   lea rsp, [rbx + {s_size} - 16]",
+    "   cmp cl, {m_patched}",
+    "   je 1f",
+    "   sub qword ptr [rbx + {s_regs} + 16], 2",
+    "1: push [rbx + {s_regs} + 128]",
+    "   mov rax, [rbx + {s_regs}]",
+    "   mov rcx, [rbx + {s_regs} + 16]",
+    "   mov rdx, [rbx + {s_regs} + 24]",
+    "   mov rsi, [rbx + {s_regs} + 32]",
+    "   mov rdi, [rbx + {s_regs} + 40]",
+    "   mov rbp, [rbx + {s_regs} + 48]",
+    "   mov r8, [rbx + {s_regs} + 64]",
+    "   mov r9, [rbx + {s_regs} + 72]",
+    "   mov r10, [rbx + {s_regs} + 80]",
+    "   mov r12, [rbx + {s_regs} + 96]",
+    "   mov r13, [rbx + {s_regs} + 104]",
+    "   mov r14, [rbx + {s_regs} + 112]",
+    "   mov r15, [rbx + {s_regs} + 120]",
+    "   mov r11, [rsp]", // the flags, as a system call leaves them there
+    "   popfq",
+    "   mov rsp, [rbx + {s_regs} + 56]",
+    "   mov rbx, [rbx + {s_regs} + 8]",
+    "   jmp rcx",
     "umbra_shm_end:",
     ".popsection",
     text = const TEXT,
@@ -480,9 +535,12 @@ global_asm!(
     s_fs_base = const s::FS_BASE,
     s_gs_base = const s::GS_BASE,
     s_result = const s::RESULT,
+    s_regs = const s::REGS,
     m_full = const mode::FULL,
+    m_patched = const mode::PATCHED,
     m_bases = const mode::BASES,
     ev_ready = const event::READY,
+    ev_patched = const event::PATCHED,
     ev_broken = const event::BROKEN,
     uc_regs = const uc::REGS,
     uc_rip = const uc::REGS + 128,
@@ -524,6 +582,7 @@ unsafe extern "C" {
     static umbra_shm_at_server: u8;
     static umbra_shm_at_wake: u8;
     static umbra_shm_at_wait: u8;
+    static umbra_shm_patched: u8;
 }
 
 /// A place in the stub's text. The `At` ones are what a filter sees as the instruction pointer of
@@ -550,6 +609,8 @@ pub(crate) enum Label {
     AtWake,
     /// A guest thread sleeps.
     AtWait,
+    /// Where patched call sites enter.
+    Patched,
 }
 
 /// Address of a label in every stub.
@@ -566,6 +627,7 @@ pub(crate) fn address(label: Label) -> u64 {
         Label::AtServer => &raw const umbra_shm_at_server,
         Label::AtWake => &raw const umbra_shm_at_wake,
         Label::AtWait => &raw const umbra_shm_at_wait,
+        Label::Patched => &raw const umbra_shm_patched,
     };
     TEXT + (at.addr() - (&raw const umbra_shm_begin).addr() + CODE) as u64
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use base::{Errno, Result, UserAddr, err};
 
 use super::context::{self, Context, EFLAGS, RAX, RIP, RSP, TF};
-use super::layout::{event, k, mode, s, uc};
+use super::layout::{event, k, mode, s, saved, uc};
 use super::space::ShmSpace;
 use super::stub::GuestTask;
 use crate::cpu::{self, Running};
@@ -47,6 +47,10 @@ pub(super) struct ShmThread {
     /// None once it is lost.
     task: Option<GuestTask>,
     context: Context,
+    /// It is in a call from a patched site: no context, but the registers in `s::REGS`.
+    patched: bool,
+    /// The result of that call, if there is one already.
+    result: Option<i64>,
     /// How to leave the stub.
     mode: u32,
     /// Number of the call that it is in, for orig_rax.
@@ -78,6 +82,8 @@ impl ShmThread {
             space,
             task: Some(task),
             context: Context::MADE,
+            patched: false,
+            result: None,
             mode: mode::FULL,
             nr: u64::MAX,
             regs: *regs,
@@ -108,12 +114,18 @@ impl ShmThread {
         if self.fetched {
             return;
         }
+        if self.patched {
+            self.call_again();
+        }
         self.fetched = true;
         let Ok(task) = self.live() else { return };
         let r = &task.region;
         let mut regs = self.context.registers(r);
         regs.fs_base = r.s64(s::FS_BASE).load(Ordering::Relaxed);
         regs.gs_base = r.s64(s::GS_BASE).load(Ordering::Relaxed);
+        if regs.gs_base == r.s_address() {
+            regs.gs_base = 0; // ours, see `write_back`
+        }
         regs.orig_rax = self.nr;
         self.regs = regs;
     }
@@ -141,7 +153,12 @@ impl ShmThread {
         let r = &task.region;
         context.set_registers(r, &regs);
         r.k64(k::FS_BASE).store(context::segment_base(regs.fs_base), Ordering::Relaxed);
-        r.k64(k::GS_BASE).store(context::segment_base(regs.gs_base), Ordering::Relaxed);
+        let gs_base = match regs.gs_base {
+            // Where a patched call site finds its thread. The guest never sees it.
+            0 if self.space.machine().patching() => r.s_address(),
+            base => context::segment_base(base),
+        };
+        r.k64(k::GS_BASE).store(gs_base, Ordering::Relaxed);
         self.mode = mode::FULL | mode::BASES;
         self.dirty = false;
         None
@@ -164,15 +181,56 @@ impl ShmThread {
         Ok(())
     }
 
+    /// A call from a patched site shows what a call needs, and no more. Whoever wants more (a
+    /// signal, a fork) has it made once again by the real instruction, as a signal with all
+    /// registers and the FP state in its frame. For the guest it is the same call.
+    #[cold]
+    fn call_again(&mut self) {
+        self.patched = false;
+        let result = self.result.unwrap_or(-38);
+        let Self { space, task: Some(task), .. } = self else { return };
+        let r = &task.region;
+        let word = |w: usize| r.s64(s::REGS + w * 8);
+        let next = word(saved::RCX).load(Ordering::Relaxed);
+        word(saved::RAX).store(self.nr, Ordering::Relaxed);
+        r.k32(k::MODE).store(mode::AGAIN, Ordering::Relaxed);
+        let handoff = space.machine().handoff();
+        handoff.resume(r, &mut task.placed, task.event);
+        let want = task.event.wrapping_add(1);
+        let came = handoff.wait_soon(r, &task.placed, want).is_ok();
+        task.event = want;
+        let context = Context::reported(r).filter(|_| came);
+        let ip = context.map(|c| c.load(r, RIP));
+        match context {
+            // The call, or something else in front of it (a kick, a fault of the page): then it is as
+            // good as made.
+            Some(c) if ip == Some(next) || ip == Some(next.wrapping_sub(2)) => {
+                c.store(r, RIP, next);
+                c.store(r, RAX, result.cast_unsigned());
+                self.context = c;
+                self.mode = mode::FULL;
+            }
+            _ => drop(self.lost()),
+        }
+    }
+
     /// Why it came back. None: it was nothing to do with the guest, go on.
     #[inline]
     fn classify(&mut self) -> Option<Event> {
         let Some(task) = &self.task else { return Some(Event::Dead) };
         let r = &task.region;
         let kind = r.s32(s::TYPE).load(Ordering::Acquire);
+        if kind == event::PATCHED {
+            let word = |w: usize| r.s64(s::REGS + w * 8).load(Ordering::Relaxed);
+            self.nr = word(saved::RAX);
+            let args = saved::ARGS.map(word);
+            let (ip, sp) = (word(saved::RCX), word(saved::RSP));
+            (self.patched, self.result, self.mode) = (true, None, mode::PATCHED);
+            return Some(Event::Syscall { nr: self.nr, args, ip, sp });
+        }
         let Some(c) = Context::reported(r) else { return Some(self.lost()) };
         self.context = c;
-        self.mode = mode::FULL;
+        (self.patched, self.mode) = (false, mode::FULL);
         self.nr = u64::MAX;
         let info = |offset| c.word(r, uc::SIGINFO + offset);
         let code = (info(8) & 0xffff_ffff) as i32;
@@ -275,7 +333,7 @@ impl Thread for ShmThread {
         {
             let flags = self.context.load(&task.region, EFLAGS);
             self.context.store(&task.region, EFLAGS, flags | TF);
-            self.mode |= mode::FULL;
+            self.mode = self.mode & mode::BASES | mode::FULL;
         }
         loop {
             // This order is what keeps kicks from being lost: see `cpu::publish_guest`.
@@ -310,12 +368,19 @@ impl Thread for ShmThread {
         if self.fetched {
             self.regs.rax = value.cast_unsigned();
         }
-        if let Some(task) = &self.task {
+        let Some(task) = &self.task else { return };
+        if self.patched {
+            self.result = Some(value);
+            task.region
+                .s64(s::REGS + saved::RAX * 8)
+                .store(value.cast_unsigned(), Ordering::Relaxed);
+        } else {
             self.context.store(&task.region, RAX, value.cast_unsigned());
         }
     }
 
     fn xstate(&mut self) -> Result<XState> {
+        self.fetch();
         let task = self.live()?;
         Ok(self.context.xstate(&task.region))
     }
