@@ -280,9 +280,14 @@ impl AddressSpace {
         self.finish(g, garbage, Vec::new());
     }
 
+    /// Whether there is or was patched text: whether instruction pointers may need a look.
+    pub fn has_patches(&self) -> bool {
+        self.patches.load(Ordering::Acquire)
+    }
+
     /// What guests see of an instruction pointer: that of the original text for one in a trampoline.
     pub fn original_ip(&self, ip: u64) -> u64 {
-        if !self.patches.load(Ordering::Acquire) {
+        if !self.has_patches() {
             return ip;
         }
         let g = self.inner.lock();
@@ -294,7 +299,7 @@ impl AddressSpace {
     /// As [`AddressSpace::original_ip`], for a thread whose trampolines have been mapped over: where it
     /// goes on instead.
     pub fn lost_ip(&self, ip: u64) -> Option<u64> {
-        if !self.patches.load(Ordering::Acquire) {
+        if !self.has_patches() {
             return None;
         }
         let g = self.inner.lock();
@@ -304,7 +309,7 @@ impl AddressSpace {
     /// Where a thread goes on that shall continue at `ip`, if that is an instruction that was moved into a
     /// trampoline.
     pub fn trampoline_ip(&self, ip: u64) -> Option<u64> {
-        if !self.patches.load(Ordering::Acquire) {
+        if !self.has_patches() {
             return None;
         }
         let (t, here) = {
