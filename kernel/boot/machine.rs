@@ -58,5 +58,12 @@ pub(super) fn memory(machine: Arc<dyn Machine>, config: &Config) -> Arc<Memory> 
     if !config.randomize {
         memory.set_randomize(0);
     }
+    if config.patch {
+        let entry = memory.machine().patch_entry();
+        if entry.is_none() {
+            log::info!("patch=on: without effect: the machine has no entry for patched calls");
+        }
+        memory.set_patch_entry(entry);
+    }
     memory
 }
