@@ -276,14 +276,13 @@ impl UnixSocket {
         let end = &self.end;
         end.relay_end();
         if let Some(old) = old
-            && !self.peer_end().is_some_and(|p| p.id == old.id)
+            && self.peer_end().is_none_or(|p| p.id != old.id)
+            && end.drain_packets()
         {
-            if end.drain_packets() {
-                end.room.wake_all(PollEvents::empty());
-                if !old.has(Flags::DEAD) && old.peer_id.load(Ordering::Acquire) == end.id {
-                    old.options.set_error(Errno::ECONNRESET);
-                    old.state_changed();
-                }
+            end.room.wake_all(PollEvents::empty());
+            if !old.has(Flags::DEAD) && old.peer_id.load(Ordering::Acquire) == end.id {
+                old.options.set_error(Errno::ECONNRESET);
+                old.state_changed();
             }
         }
         // Who polls for room asks the new peer.

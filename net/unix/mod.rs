@@ -40,6 +40,9 @@ pub use name::AF_UNIX;
 /// What the queues of all sockets may hold: host memory is one, however many kernels a process makes.
 pub(crate) static BUDGET: Budget = Budget::new(SOCKET_TOTAL);
 
+/// Endpoints by type of socket and abstract name.
+type Names = HashMap<(u32, Vec<u8>), Weak<Endpoint>>;
+
 /// The family.
 pub struct Unix {
     me: Weak<Unix>,
@@ -51,7 +54,7 @@ pub struct Unix {
     /// All endpoints.
     sockets: SpinLock<HashMap<u64, Weak<Endpoint>>>,
     /// Abstract names; each type of socket has a space of its own. An entry goes when its socket closes.
-    names: SpinLock<HashMap<(u32, Vec<u8>), Weak<Endpoint>>>,
+    names: SpinLock<Names>,
 }
 
 impl std::fmt::Debug for Unix {
