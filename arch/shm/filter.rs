@@ -49,9 +49,18 @@ fn on(f: &mut Vec<Insn>, nr: i64, body: Vec<Insn>) {
     f.extend(body);
 }
 
-/// Guest threads: two futex calls, each from its instruction and on its pages.
+/// sched_yield(2), from one instruction.
+fn yields() -> Vec<Insn> {
+    let mut f = Vec::new();
+    must_be(&mut f, IP_LOW, address(Label::AtYield) as u32, KILL);
+    f.push(answer(ALLOW));
+    f
+}
+
+/// Guest threads: two futex calls, each from its instruction and on its pages, and to yield.
 pub(crate) fn thread() -> Vec<Insn> {
     let mut f = head();
+    on(&mut f, libc::SYS_sched_yield, yields());
     must_be(&mut f, NR, libc::SYS_futex as u32, KILL);
     must_be(&mut f, arg_high(0), TEXT_HIGH, KILL);
     let mut wait = Vec::new();
@@ -74,6 +83,7 @@ pub(crate) fn server() -> Vec<Insn> {
     let mut futex = Vec::new();
     futex.extend([load(arg_low(1)), if_at_least(2, 0, 1), answer(KILL), answer(ALLOW)]);
     on(&mut f, libc::SYS_futex, futex);
+    on(&mut f, libc::SYS_sched_yield, yields());
 
     // A report: one of the constants in the text.
     let mut write = Vec::new();

@@ -1,7 +1,7 @@
 //! The stub's text and the ELF image around it: everything that runs in a guest's host process and is
 //! not guest code.
 //!
-//! One page, no stack but a thread's own signal stack. Four kinds of task execute it:
+//! Two pages, no stack but a thread's own signal stack. Four kinds of task execute it:
 //! * the **zygote**, executed from a memfd at boot: unmaps everything the host has put into it, installs
 //!   the signal handlers and the server's filter (all of it is inherited), then makes spaces on request;
 //! * a **server** per space executes mapping batches and makes guest threads;
@@ -16,13 +16,13 @@
 use std::arch::global_asm;
 use std::os::fd::OwnedFd;
 
-use base::{PAGE_SIZE, Result};
+use base::Result;
 use zerocopy::IntoBytes;
 
 use super::filter;
 use super::layout::{
     self as l, HOST_TOP, K_BASE, K_LEN, S_BASE, S_LEN, S_SIZE, SPACE_FLAGS, TEXT, TEXT_LEN,
-    THREAD_FLAGS, event, k, mode, report, s, uc,
+    THREAD_FLAGS, event, k, mode, park, report, s, uc,
 };
 use crate::stub::image::{elf_header, seal};
 use crate::sys::SIG_KICK;
@@ -31,12 +31,14 @@ use crate::sys::SIG_KICK;
 const LOW: u64 = 0x40_0000;
 /// Offset of the code in the page, behind the ELF header and one program header.
 const CODE: usize = 128;
+/// Bytes of the image: the code in the first page, what it reads in the second.
+const IMAGE: usize = TEXT_LEN as usize;
 /// Offset of constants.
-const DATA: usize = 0x880;
+const DATA: usize = 0x1000;
 /// Offset of the servers' filter program (`sock_fprog`, then the instructions).
-const SERVER_FILTER: usize = 0x900;
+const SERVER_FILTER: usize = 0x1100;
 /// Offset of the guest threads' filter program.
-const THREAD_FILTER: usize = 0xe80;
+const THREAD_FILTER: usize = 0x1c00;
 
 // Constants, by offset in the page.
 const ZEROS: usize = DATA;
@@ -75,7 +77,8 @@ global_asm!(
     ".globl umbra_shm_begin, umbra_shm_end, umbra_shm_handler",
     ".globl umbra_shm_space, umbra_shm_space_end, umbra_shm_thread, umbra_shm_thread_end",
     ".globl umbra_shm_at_space_clone, umbra_shm_at_thread_clone, umbra_shm_at_server",
-    ".globl umbra_shm_at_wake, umbra_shm_at_wait, umbra_shm_patched",
+    ".globl umbra_shm_at_wake, umbra_shm_at_wait, umbra_shm_at_yield",
+    ".globl umbra_shm_patched",
     // ---- the zygote: executed with descriptors 0 to 3 as in `layout::fd` ----
     "umbra_shm_begin:",
     // The auxiliary vector says where the host has put its vDSO: a 32-bit sysenter "returns" there
@@ -341,14 +344,23 @@ global_asm!(
     "   mov edx, 1",
     "   umbra_shm_call {futex}",
     "umbra_shm_at_wake:",
-    "1: mov ecx, [rbp + {k_spin}]",
+    "1: mov r14d, [rbp + {k_spin}]",
     "2: cmp [rbp + {k_go}], r13d",
     "   je umbra_shm_leave",
-    "   cmp dword ptr [rbp + {k_park}], 0",
-    "   jne 3f",
-    "   dec ecx",
+    "   mov eax, [rbp + {k_park}]",
+    "   test eax, eax",
+    "   jnz 5f",
+    "   dec r14d",
     "   js 3f",
     "   pause",
+    "   jmp 2b",
+    // Another thread has the turn, on this host CPU: let it run, and look again.
+    "5: cmp eax, {park_yield}",
+    "   jne 3f",
+    "   sub r14d, {yield_cost}",
+    "   js 3f",
+    "   umbra_shm_call {sched_yield}",
+    "umbra_shm_at_yield:",
     "   jmp 2b",
     "3: mov eax, 1",
     "   xchg [rbx + {s_sleep}], eax",
@@ -529,6 +541,8 @@ global_asm!(
     k_sleep = const k::SLEEP,
     k_spin = const k::SPIN,
     k_park = const k::PARK,
+    park_yield = const park::YIELD,
+    yield_cost = const park::YIELD_COST,
     k_mode = const k::MODE,
     k_reset = const k::RESET,
     k_context = const k::CONTEXT,
@@ -580,6 +594,7 @@ global_asm!(
     seccomp = const libc::SYS_seccomp,
     clone = const libc::SYS_clone,
     futex = const libc::SYS_futex,
+    sched_yield = const libc::SYS_sched_yield,
     write = const libc::SYS_write,
     setsid = const libc::SYS_setsid,
     getppid = const libc::SYS_getppid,
@@ -598,6 +613,7 @@ unsafe extern "C" {
     static umbra_shm_at_server: u8;
     static umbra_shm_at_wake: u8;
     static umbra_shm_at_wait: u8;
+    static umbra_shm_at_yield: u8;
     static umbra_shm_patched: u8;
 }
 
@@ -625,6 +641,8 @@ pub(crate) enum Label {
     AtWake,
     /// A guest thread sleeps.
     AtWait,
+    /// A guest thread lets another one run.
+    AtYield,
     /// Where patched call sites enter.
     Patched,
 }
@@ -643,6 +661,7 @@ pub(crate) fn address(label: Label) -> u64 {
         Label::AtServer => &raw const umbra_shm_at_server,
         Label::AtWake => &raw const umbra_shm_at_wake,
         Label::AtWait => &raw const umbra_shm_at_wait,
+        Label::AtYield => &raw const umbra_shm_at_yield,
         Label::Patched => &raw const umbra_shm_patched,
     };
     TEXT + (at.addr() - (&raw const umbra_shm_begin).addr() + CODE) as u64
@@ -654,9 +673,9 @@ fn code() -> &'static [u8] {
     unsafe { std::slice::from_raw_parts(begin, end.addr() - begin.addr()) }
 }
 
-/// The page.
-pub(crate) fn build() -> [u8; PAGE_SIZE] {
-    let mut page = [0u8; PAGE_SIZE];
+/// The image.
+pub(crate) fn build() -> [u8; IMAGE] {
+    let mut page = [0u8; IMAGE];
     elf_header(&mut page, LOW, LOW + CODE as u64);
     let mut put = |at: usize, bytes: &[u8]| page[at..at + bytes.len()].copy_from_slice(bytes);
     let code = code();
@@ -676,13 +695,13 @@ pub(crate) fn build() -> [u8; PAGE_SIZE] {
         put(at, &(program.len() as u64).to_le_bytes());
         put(at + 8, &(TEXT + at as u64 + 16).to_le_bytes());
         put(at + 16, program.as_bytes());
-        let room = if at == SERVER_FILTER { THREAD_FILTER } else { PAGE_SIZE } - at;
+        let room = if at == SERVER_FILTER { THREAD_FILTER } else { IMAGE } - at;
         assert!(16 + program.len() * 8 <= room, "the filter at {at:#x} outgrew its place");
     }
     page
 }
 
-/// The page in a memfd that nobody can change any more.
+/// It in a memfd that nobody can change any more.
 pub(crate) fn sealed_memfd() -> Result<OwnedFd> {
     seal(&build())
 }
@@ -695,7 +714,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn image_is_a_page_with_everything_in_it() {
+    fn image_has_everything_in_it() {
         let page = build();
         let at = |l| (address(l) - TEXT) as usize;
         assert_eq!(&page[..4], b"\x7fELF");
@@ -703,6 +722,7 @@ mod tests {
         for l in [
             Label::AtWait,
             Label::AtWake,
+            Label::AtYield,
             Label::AtServer,
             Label::AtThreadClone,
             Label::AtSpaceClone,
