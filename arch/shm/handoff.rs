@@ -170,6 +170,8 @@ impl Handoff {
     /// interrupt kicks it, so that the watchdog counts looks.
     #[cold]
     pub(super) fn wait_soon(&self, r: &Region, t: &Placed, want: u32) -> Result<(), Lost> {
+        // It needs the guests' host CPU: whoever looks at GO there, in the middle of a long call, yields.
+        set_park(self.last.load(Ordering::Relaxed), park::YIELD);
         let mut dog = Watchdog::default();
         for looks in 0.. {
             let seen = r.s32(s::EV).load(Ordering::SeqCst);
