@@ -435,6 +435,7 @@ global_asm!(
     "   jne 2f",
     "   cmp dword ptr [rbp + {k_reset}], 0",
     "   jne 1f",
+    "umbra_shm_resume:",
     "   mov rsp, rdx", // an event or a resume is on its way: go on. The kernel kicks again if it must
     "   mov rsi, [rdx + {uc_fpstate}]",
     "   mov eax, [rbp + {k_features}]",
@@ -443,11 +444,26 @@ global_asm!(
     "1: lea rsp, [rbx + {s_size} - 16]", // whatever it was doing: start anew
     "   mov edi, {ev_ready}",
     "   jmp umbra_shm_post",
-    "2: or edi, {ev_broken}",
+    // A patched call that cannot be made here: single-stepped (the trap must not come in the stub's
+    // text), or without our gs base (the guest has loaded the selector). The real `syscall` in front
+    // of the return address makes it.
+    "2: mov rax, [rdx + {uc_rip}]",
+    "   lea rcx, [rip + umbra_shm_patched]",
+    "   cmp rax, rcx",
+    "   je 3f",
+    "   lea rcx, [rip + umbra_shm_patched_store]",
+    "   cmp rax, rcx",
+    "   je 3f",
+    "   or edi, {ev_broken}",
     "   jmp umbra_shm_event",
+    "3: mov rax, [rdx + {uc_rcx}]",
+    "   sub rax, 2",
+    "   mov [rdx + {uc_rip}], rax",
+    "   jmp umbra_shm_resume",
     // ---- a patched call site: rcx = where to go on, r11 is dead, the gs base is our S region ----
     "umbra_shm_patched:",
     "   rdgsbase r11",
+    "umbra_shm_patched_store:",
     "   mov [r11 + {s_regs} + 56], rsp",
     "   lea rsp, [r11 + {s_size} - 16]",
     "   pushfq",
@@ -574,6 +590,7 @@ global_asm!(
     ev_broken = const event::BROKEN,
     uc_regs = const uc::REGS,
     uc_rip = const uc::REGS + 128,
+    uc_rcx = const uc::REGS + 112,
     uc_fpstate = const uc::FPSTATE,
     sig_kick = const SIG_KICK,
     sigkill = const libc::SIGKILL,
