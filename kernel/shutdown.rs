@@ -173,20 +173,26 @@ impl Kernel {
         gone()
     }
 
-    /// The orderly end, on boot's thread, when no task runs any more. Returns the exit status.
+    /// The orderly end, on boot's thread, when no task runs any more. Returns the exit status:
+    /// it is never 0 if something could not be written back, whatever the first process thinks.
     pub fn finish(&self) -> i32 {
         if self.tree.lock().task_count() != 0 {
             watchdog();
         }
-        let disk = |r: base::Result<()>, what: &str| {
+        let mut lost = false;
+        let mut disk = |r: base::Result<()>, what: &str| {
             if let Err(e) = r {
                 log::error!("{what}: {}", e.errno().text());
+                lost = true;
             }
         };
         disk(self.vfs.sync_all(), "writing back at the end");
         for sb in self.vfs.superblocks() {
             if sb.device().is_some() && !sb.read_only() {
                 disk(sb.fs().remount(true, b""), "unmounting");
+                if sb.fs().lost_data() {
+                    disk(base::err(base::Errno::EIO), "data was lost before the end");
+                }
             }
         }
         for d in self.vfs.devices.blocks.list() {
@@ -199,8 +205,8 @@ impl Kernel {
         }
         crate::tracing::flush();
         match self.life.fate() {
-            Some(Fate::Exit(code)) => code,
-            _ => 0,
+            Some(Fate::Exit(code)) if code != 0 => code,
+            _ => i32::from(lost),
         }
     }
 }

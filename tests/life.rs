@@ -148,7 +148,31 @@ fn a_full_host_disk_is_an_error_in_the_guest() {
     assert!(text.contains("dd 1"), "dd noticed nothing: {text}{err}");
     let named = ["No space left", "Input/output error", "I/O error"];
     assert!(named.iter().any(|n| err.contains(n)), "{err}");
-    assert!(!text.contains("status 134") && !crashed(&err), "{text}{err}");
+    assert!(
+        text.contains("status 1\n"),
+        "what was lost at the end shows in the status: {text}{err}"
+    );
+    assert!(!crashed(&err), "{text}{err}");
+}
+
+/// A kernel panic says why and where, shows the last trace events, and leaves nobody behind.
+#[test]
+fn a_panic_tells_its_story() {
+    let image = busybox_image();
+    let script = "echo up; echo c >/proc/sysrq-trigger; echo not reached";
+    for trace in ["trace=syscall:/dev/null", "quiet"] {
+        let mut cmd = umbra(&[trace], &image, &["/bin/sh", "-c", script]);
+        let out = run(&mut cmd, b"", Duration::from_secs(60));
+        let (text, err) =
+            (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        assert_eq!(out.status.code(), Some(134), "{text}{err}");
+        assert_eq!(text, "up\n");
+        assert!(err.contains("sysrq triggered crash"), "{err}");
+        assert!(err.contains("do_sysrq"), "no backtrace: {err}");
+        if trace != "quiet" {
+            assert!(err.contains("write(1"), "no trace events: {err}");
+        }
+    }
 }
 
 #[test]

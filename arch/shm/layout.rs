@@ -51,6 +51,10 @@ pub(crate) mod fd {
     pub(crate) const IMAGE: u32 = 3;
 }
 
+/// System calls below this number may have an answer in the K page.
+pub(crate) const ANSWERS: usize = 192;
+const _: () = assert!(k::ANSWERS + ANSWERS * 8 <= K_SIZE);
+
 /// Words of a K page, by byte offset.
 pub(crate) mod k {
     /// u32. Threads: equals the event that may now continue. Servers: counts requests.
@@ -83,6 +87,8 @@ pub(crate) mod k {
     pub(crate) const TWIN: usize = 104;
     /// u32: the kernel's process, which must be the parent.
     pub(crate) const KERNEL: usize = 108;
+    /// Threads: u64 for each system call number below [`super::ANSWERS`]: 0, or its result plus one.
+    pub(crate) const ANSWERS: usize = 0x400;
     /// Server: up to 64 operations of [`super::Operation`].
     pub(crate) const OPERATIONS: usize = 256;
 }
@@ -104,6 +110,8 @@ pub(crate) mod s {
     /// u64: a result: the new process or thread, or what a failed operation said. Only a hint where
     /// a guest could write it.
     pub(crate) const RESULT: usize = 40;
+    /// u64: address of the thread's K page, for a patched call to find quickly.
+    pub(crate) const K: usize = 48;
     /// Registers of a patched call: rax rbx rcx rdx rsi rdi rbp rsp r8..r15 flags. rcx is where to
     /// go on.
     pub(crate) const REGS: usize = 64;

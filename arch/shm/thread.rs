@@ -10,7 +10,7 @@ use super::layout::{event, k, mode, s, saved, uc};
 use super::space::ShmSpace;
 use super::stub::GuestTask;
 use crate::cpu::{self, Running};
-use crate::machine::{Event, FaultInfo, Space, Thread};
+use crate::machine::{Answers, Event, FaultInfo, Space, Thread};
 use crate::regs::{Regs, XState};
 use crate::sys::{ARCH_X86_64, SIG_KICK};
 use crate::xsave;
@@ -75,6 +75,8 @@ impl ShmThread {
     ) -> ShmThread {
         let initial = space.machine().initial_xstate();
         let r = &task.region;
+        r.s64(s::K).store(r.k_address(), Ordering::Relaxed);
+        r.forget_answers();
         if xstate.is_none_or(|x| context::make_xstate(r, x).is_err()) {
             r.s_write(s::MADE_FPSTATE, &initial.0[..xsave::layout().frame_size]);
         }
@@ -392,6 +394,12 @@ impl Thread for ShmThread {
         self.context = Context::MADE;
         self.dirty = true; // the registers follow
         Ok(())
+    }
+
+    fn answers(&self) -> Option<Arc<dyn Answers>> {
+        // Only patched call sites look for them.
+        let task = self.task.as_ref().filter(|_| self.space.machine().patching())?;
+        Some(Arc::new(task.region.clone()))
     }
 
     fn set_single_step(&mut self, on: bool) {
