@@ -11,6 +11,7 @@ use std::time::Duration;
 use base::Instant;
 use base::lock::{Rank, SpinLock};
 use drivers::BlockDevice as _;
+use fs::MountNamespace;
 
 use crate::Kernel;
 use crate::signal::set::nr;
@@ -42,6 +43,9 @@ pub struct Life {
     failure: SpinLock<Option<String>>,
     ending: AtomicBool,
     warden: Arc<Warden>,
+    /// The first mount namespace. It outlives the processes, so that what cannot be written at
+    /// the end is seen by [`Kernel::finish`] and not by whoever drops the last mount.
+    mounts: SpinLock<Option<Arc<MountNamespace>>>,
 }
 
 impl std::fmt::Debug for Life {
@@ -80,6 +84,7 @@ impl Life {
             failure: SpinLock::new(Rank::Leaf, None),
             ending: AtomicBool::new(false),
             warden: Arc::new(Warden { kernel: kernel.clone(), signal: AtomicI32::new(0) }),
+            mounts: SpinLock::new(Rank::Leaf, None),
         }
     }
 
@@ -97,6 +102,11 @@ impl Life {
     /// Why it could not be booted.
     pub fn failure(&self) -> Option<String> {
         self.failure.lock().clone()
+    }
+
+    /// Boot: keeps the mounts until the end.
+    pub fn keep_mounts(&self, mounts: Arc<MountNamespace>) {
+        *self.mounts.lock() = Some(mounts);
     }
 
     fn decide(&self, fate: Fate) -> bool {
