@@ -2,7 +2,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `mod.rs` | the family: all sockets, abstract names; [`UnixSocket`], which is one socket |
+//! | `mod.rs` | the family: all sockets, abstract names; `UnixSocket`, which is one socket |
 //! | `name.rs` | `struct sockaddr_un` |
 //! | `endpoint.rs` | what a socket is to its peers: queue, flags, waiters |
 //! | `connect.rs` | bind, listen, connect, accept, close |
