@@ -355,7 +355,7 @@ fn instruction_pointers() {
         assert_eq!(p.space.original_ip(ip), original, "{:#x}", ip - A);
     }
     assert_eq!(p.space.trampoline_ip(text), Some(start));
-    assert_eq!(p.space.trampoline_ip(text + 5), Some(start + 5));
+    assert_eq!(p.space.trampoline_ip(text + 5), Some(ret - 2));
     assert_eq!(p.space.trampoline_ip(text + 6), None, "inside of an instruction");
     assert_eq!(p.space.trampoline_ip(text + 100), None);
 
@@ -365,7 +365,7 @@ fn instruction_pointers() {
     p.anon(text, PAGE);
     p.space.write(UserAddr(text), &copy).unwrap();
     assert_eq!(trampolines(&p).len(), 1);
-    assert_eq!(p.space.trampoline_ip(text + 5), Some(start + 5));
+    assert_eq!(p.space.trampoline_ip(text + 5), Some(ret - 2));
     p.store(text + 1, 0).unwrap();
     assert_eq!(p.space.trampoline_ip(text + 5), None, "code of the process's own");
 
