@@ -112,6 +112,8 @@ pub(crate) mod s {
     pub(crate) const RESULT: usize = 40;
     /// u64: address of the thread's K page, for a patched call to find quickly.
     pub(crate) const K: usize = 48;
+    /// u32: a kick has hit the stub's text: no more answers without the kernel.
+    pub(crate) const KICKED: usize = 56;
     /// Registers of a patched call: rax rbx rcx rdx rsi rdi rbp rsp r8..r15 flags. rcx is where to
     /// go on.
     pub(crate) const REGS: usize = 64;

@@ -333,6 +333,7 @@ global_asm!(
     "   rdgsbase rax",
     "   mov [rbx + {s_gs_base}], rax",
     "umbra_shm_report:",
+    "   mov dword ptr [rbx + {s_kicked}], 0",
     "   mov r12d, [rbp + {k_go}]",
     "   lea r13d, [r12 + 1]",
     "   mov eax, r13d",
@@ -435,6 +436,7 @@ global_asm!(
     "   jne 2f",
     "   cmp dword ptr [rbp + {k_reset}], 0",
     "   jne 1f",
+    "   mov dword ptr [rbx + {s_kicked}], 1",
     "umbra_shm_resume:",
     "   mov rsp, rdx", // an event or a resume is on its way: go on. The kernel kicks again if it must
     "   mov rsi, [rdx + {uc_fpstate}]",
@@ -476,6 +478,9 @@ global_asm!(
     "   mov rbx, [rbx + rax * 8 + {k_answers}]",
     "   test rbx, rbx",
     "   jz 1f",
+    // A guest that does nothing but ask is nearly always here when it is kicked.
+    "   cmp dword ptr [r11 + {s_kicked}], 0",
+    "   jne 1f",
     "   lea rax, [rbx - 1]",
     "   mov rbx, [r11 + {s_regs} + 8]",
     "   popfq",
@@ -580,6 +585,7 @@ global_asm!(
     s_result = const s::RESULT,
     s_regs = const s::REGS,
     s_k = const s::K,
+    s_kicked = const s::KICKED,
     answers = const l::ANSWERS,
     k_answers = const k::ANSWERS,
     m_full = const mode::FULL,

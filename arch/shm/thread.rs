@@ -212,7 +212,10 @@ impl ShmThread {
                 self.context = c;
                 self.mode = mode::FULL;
             }
-            _ => drop(self.lost()),
+            _ => {
+                log::debug!("stub: a call was not made again: {ip:x?}, not {next:#x}");
+                self.lost();
+            }
         }
     }
 
@@ -230,7 +233,10 @@ impl ShmThread {
             (self.patched, self.result, self.mode) = (true, None, mode::PATCHED);
             return Some(Event::Syscall { nr: self.nr, args, ip, sp });
         }
-        let Some(c) = Context::reported(r) else { return Some(self.lost()) };
+        let Some(c) = Context::reported(r) else {
+            log::debug!("stub: event {kind:#x} without a context");
+            return Some(self.lost());
+        };
         self.context = c;
         (self.patched, self.mode) = (false, mode::FULL);
         self.nr = u64::MAX;
@@ -346,6 +352,7 @@ impl Thread for ShmThread {
             cpu::unpublish_guest();
             self.fetched = false;
             if came.is_err() {
+                log::debug!("stub {}: a thread does not come back", guest.pid());
                 return self.lost();
             }
             if let Some(event) = self.classify() {

@@ -1,5 +1,6 @@
 // What a handler sees of a thread at a system call: the address of that call, never one outside of the program.
 #include "t.h"
+#include <sys/auxv.h>
 #include <ucontext.h>
 /* Call sites of two shapes. Labels inside would be entries, so offsets are used: the call of the first is at 5, of
  * the second at 2. */
@@ -16,7 +17,9 @@ static void on(int s, siginfo_t *i, void *u)
 {
 	rip = ((ucontext_t *)u)->uc_mcontext.gregs[REG_RIP];
 	hits++;
-	outside += rip < (unsigned long)&__executable_start || rip >= (unsigned long)&etext;
+	/* t_now may be in the vDSO. */
+	outside += rip - getauxval(AT_SYSINFO_EHDR) >= 2 * PAGE &&
+		   (rip < (unsigned long)&__executable_start || rip >= (unsigned long)&etext);
 	in_call += rip >= (unsigned long)by_number && rip < (unsigned long)by_number + 8;
 	if (s == SIGUSR1)
 		OK(write(p[1], "x", 1));
