@@ -99,6 +99,16 @@ impl Slot {
         u64::from(self.index) * SLOT as u64
     }
 
+    /// Whether nobody has touched the S regions from number `region` on, from byte `skip` of it: not
+    /// even by reading, which makes the host take a page.
+    pub(super) fn untouched(&self, region: usize, skip: usize, end: usize) -> bool {
+        let s = self.offset() + K_LEN as u64;
+        let (from, to) = (s + (region * S_SIZE + skip) as u64, s + (end * S_SIZE) as u64);
+        // SAFETY: no pointers. Nobody uses the position of this descriptor.
+        let data = unsafe { libc::lseek(self.area.fd(), from.cast_signed(), libc::SEEK_DATA) };
+        data < 0 || data.cast_unsigned() >= to
+    }
+
     /// The shared pages of number `region`.
     pub(super) fn region(&self, region: usize) -> Region {
         assert!(region < REGIONS);
@@ -193,6 +203,12 @@ impl Region {
         assert!(offset <= S_SIZE && len <= S_SIZE - offset);
         // SAFETY: as in `s_read`.
         unsafe { std::ptr::write_bytes(self.s.add(offset), 0, len) }
+    }
+    /// Zeroes a part of the K page.
+    pub(super) fn k_clear(&self, from: usize, to: usize) {
+        assert!(from <= to && to <= K_SIZE);
+        // SAFETY: inside the page, which only the kernel writes.
+        unsafe { std::ptr::write_bytes(self.k.add(from), 0, to - from) }
     }
     /// Writes operation `index` of the next batch.
     #[inline]

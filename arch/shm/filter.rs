@@ -10,7 +10,7 @@ use super::layout::{
     GUEST_HIGH, K_BASE, K_LEN, S_BASE, S_LEN, SPACE_FLAGS, TEXT, TEXT_HIGH, TEXT_LEN, THREAD_FLAGS,
     fd,
 };
-use super::text::{Label, address};
+use super::text::{Label, ZEROS, address};
 use crate::stub::filter::{
     ALLOW, ARCH, IP_HIGH, IP_LOW, Insn, NR, TRAP, add_index, answer, arg_high, arg_low,
     if_at_least, if_equal, load, to_index,
@@ -49,9 +49,17 @@ fn on(f: &mut Vec<Insn>, nr: i64, body: Vec<Insn>) {
     f.extend(body);
 }
 
-/// Guest threads: two futex calls, each from its instruction and on its pages.
+/// Guest threads: two futex calls, each from its instruction and on its pages, and what lets signals in when all
+/// locks are closed: a guest that does it again has changed nothing.
 pub(crate) fn thread() -> Vec<Insn> {
     let mut f = head();
+    let mut unmask = Vec::new();
+    must_be(&mut unmask, IP_LOW, address(Label::AtUnmask) as u32, KILL);
+    must_be(&mut unmask, arg_low(0), libc::SIG_SETMASK as u32, KILL);
+    must_be(&mut unmask, arg_low(1), TEXT as u32 + ZEROS as u32, KILL);
+    must_be(&mut unmask, arg_high(1), TEXT_HIGH, KILL);
+    unmask.push(answer(ALLOW));
+    on(&mut f, libc::SYS_rt_sigprocmask, unmask);
     must_be(&mut f, NR, libc::SYS_futex as u32, KILL);
     must_be(&mut f, arg_high(0), TEXT_HIGH, KILL);
     let mut wait = Vec::new();

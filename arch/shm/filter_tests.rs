@@ -25,6 +25,15 @@ fn threads_may_wait_and_wake_and_nothing_else() {
     assert_eq!(thread_says(libc::SYS_futex, wait, [0x1000_0000, 0, 7, 0, 0, 0]), KILL);
     assert_eq!(thread_says(libc::SYS_futex, TEXT + 4, [K_BASE, 0, 7, 0, 0, 0]), KILL);
     assert_eq!(thread_says(libc::SYS_futex, 0x40_0000, [K_BASE, 0, 7, 0, 0, 0]), TRAP);
+    let unmask = |at, how, set| {
+        thread_says(libc::SYS_rt_sigprocmask, address(at), [how, set, 0, 8, 0, 0])
+    };
+    let none = TEXT + ZEROS as u64;
+    assert_eq!(unmask(Label::AtUnmask, 2, none), ALLOW);
+    assert_eq!(unmask(Label::AtUnmask, 0, none), KILL);
+    assert_eq!(unmask(Label::AtUnmask, 2, none + 8), KILL, "all of them");
+    assert_eq!(unmask(Label::AtUnmask, 2, 0x40_0000), KILL);
+    assert_eq!(unmask(Label::AtWait, 2, none), KILL);
     let vsyscall = 0xffff_ffff_ff60_0009;
     for nr in 0..600 {
         if nr != libc::SYS_futex {

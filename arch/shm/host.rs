@@ -4,10 +4,11 @@
 //! The eventfd is what frame reuse rests on. A word in shared memory can be written by a guest; this descriptor is
 //! held by servers and the kernel only, and a server's text and requests cannot be written by anybody.
 
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::Once;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use base::{Errno, Rank, Result, SpinLock};
 
@@ -28,6 +29,9 @@ pub(super) struct Host {
     report: OwnedFd,
     /// Every host process that has not been reaped.
     processes: SpinLock<Vec<HostPid>>,
+    /// Key and counter of numbers that no guest can guess.
+    secret: RandomState,
+    count: AtomicU64,
 }
 
 /// How a child is.
@@ -46,11 +50,18 @@ impl Host {
         };
         let area = Arc::new(ControlArea::new()?);
         listen(report.as_raw_fd());
-        Ok(Host { area, report, processes: SpinLock::new(Rank::Leaf, Vec::new()) })
+        let processes = SpinLock::new(Rank::Leaf, Vec::new());
+        let (secret, count) = (RandomState::new(), AtomicU64::new(0));
+        Ok(Host { area, report, processes, secret, count })
     }
 
     pub(super) fn report_fd(&self) -> i32 {
         self.report.as_raw_fd()
+    }
+    /// A number that nobody can guess. Not from the kernel's own source: when a stub is reset depends on
+    /// the host, and what a seeded run draws must not.
+    pub(super) fn secret(&self) -> u64 {
+        self.secret.hash_one(self.count.fetch_add(1, Ordering::Relaxed))
     }
     pub(super) fn born(&self, pid: HostPid) {
         self.processes.lock().push(pid);

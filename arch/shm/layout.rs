@@ -102,7 +102,7 @@ pub(crate) mod s {
     /// u64.
     pub(crate) const GS_BASE: usize = 32;
     /// u64: a result: the new process or thread, or what a failed operation said. Only a hint where
-    /// a guest could write it.
+    /// a guest could write it. Threads: what came with the last RESET.
     pub(crate) const RESULT: usize = 40;
     /// Registers of a patched call: rax rbx rcx rdx rsi rdi rbp rsp r8..r15 flags. rcx is where to
     /// go on.
@@ -176,6 +176,8 @@ pub(crate) mod uc {
     pub(crate) const FPSTATE: usize = 224;
     /// The siginfo lies behind it in a signal frame.
     pub(crate) const SIGINFO: usize = 304;
+    /// si_value in it.
+    pub(crate) const SI_VALUE: usize = 24;
     /// Bytes of both.
     pub(crate) const LEN: usize = SIGINFO + 128;
 }

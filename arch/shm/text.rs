@@ -36,10 +36,10 @@ const DATA: usize = 0x880;
 /// Offset of the servers' filter program (`sock_fprog`, then the instructions).
 const SERVER_FILTER: usize = 0x900;
 /// Offset of the guest threads' filter program.
-const THREAD_FILTER: usize = 0xe80;
+const THREAD_FILTER: usize = 0xe30;
 
 // Constants, by offset in the page.
-const ZEROS: usize = DATA;
+pub(super) const ZEROS: usize = DATA;
 const ONES: usize = DATA + 8;
 const DONE: usize = DATA + 16;
 const FAILED: usize = DATA + 24;
@@ -75,7 +75,7 @@ global_asm!(
     ".globl umbra_shm_begin, umbra_shm_end, umbra_shm_handler",
     ".globl umbra_shm_space, umbra_shm_space_end, umbra_shm_thread, umbra_shm_thread_end",
     ".globl umbra_shm_at_space_clone, umbra_shm_at_thread_clone, umbra_shm_at_server",
-    ".globl umbra_shm_at_wake, umbra_shm_at_wait, umbra_shm_patched",
+    ".globl umbra_shm_at_wake, umbra_shm_at_wait, umbra_shm_at_unmask, umbra_shm_patched",
     // ---- the zygote: executed with descriptors 0 to 3 as in `layout::fd` ----
     "umbra_shm_begin:",
     // The auxiliary vector says where the host has put its vDSO: a 32-bit sysenter "returns" there
@@ -287,11 +287,6 @@ global_asm!(
     "   lea rdi, [rbp + {k_stack}]",
     "   xor esi, esi",
     "   umbra_shm_must {sigaltstack}",
-    "   mov edi, 2",
-    "   movabs rsi, {text} + {zeros}",
-    "   xor edx, edx",
-    "   mov r10d, 8",
-    "   umbra_shm_must {rt_sigprocmask}",
     "   mov edi, {set_dispatch}",
     "   mov esi, 1",
     "   movabs rdx, {text}",
@@ -302,6 +297,16 @@ global_asm!(
     "   xor esi, esi",
     "   movabs rdx, {text} + {thread_filter}",
     "   umbra_shm_must {seccomp}",
+    // Signals last. Their frames can be written by siblings, so that the first one may go on
+    // anywhere: all locks must be closed by then.
+    "   mov edi, 2",
+    "   movabs rsi, {text} + {zeros}",
+    "   xor edx, edx",
+    "   mov r10d, 8",
+    "   umbra_shm_call {rt_sigprocmask}",
+    "umbra_shm_at_unmask:",
+    "   test rax, rax",
+    "   jnz umbra_shm_dead",
     "umbra_shm_thread_end:",
     "   mov edi, {ev_ready}",
     "   jmp umbra_shm_post",
@@ -428,7 +433,15 @@ global_asm!(
     "   mov eax, [rbp + {k_features}]",
     "   mov edx, [rbp + {k_features} + 4]",
     "   jmp umbra_shm_leave_full",
-    "1: lea rsp, [rbx + {s_size} - 16]", // whatever it was doing: start anew
+    // Whatever it was doing: start anew. What came with the kick says that we have been here.
+    "1: mov rax, [rsi + {si_value}]",
+    "   mov [rbx + {s_result}], rax",
+    "   xor eax, eax", // selectors of the last guest
+    "   mov ds, eax",
+    "   mov es, eax",
+    "   mov fs, eax",
+    "   mov gs, eax",
+    "   lea rsp, [rbx + {s_size} - 16]",
     "   mov edi, {ev_ready}",
     "   jmp umbra_shm_post",
     "2: or edi, {ev_broken}",
@@ -535,6 +548,7 @@ global_asm!(
     s_fs_base = const s::FS_BASE,
     s_gs_base = const s::GS_BASE,
     s_result = const s::RESULT,
+    si_value = const uc::SI_VALUE,
     s_regs = const s::REGS,
     m_full = const mode::FULL,
     m_patched = const mode::PATCHED,
@@ -582,6 +596,7 @@ unsafe extern "C" {
     static umbra_shm_at_server: u8;
     static umbra_shm_at_wake: u8;
     static umbra_shm_at_wait: u8;
+    static umbra_shm_at_unmask: u8;
     static umbra_shm_patched: u8;
 }
 
@@ -609,6 +624,8 @@ pub(crate) enum Label {
     AtWake,
     /// A guest thread sleeps.
     AtWait,
+    /// A guest thread lets signals in.
+    AtUnmask,
     /// Where patched call sites enter.
     Patched,
 }
@@ -627,6 +644,7 @@ pub(crate) fn address(label: Label) -> u64 {
         Label::AtServer => &raw const umbra_shm_at_server,
         Label::AtWake => &raw const umbra_shm_at_wake,
         Label::AtWait => &raw const umbra_shm_at_wait,
+        Label::AtUnmask => &raw const umbra_shm_at_unmask,
         Label::Patched => &raw const umbra_shm_patched,
     };
     TEXT + (at.addr() - (&raw const umbra_shm_begin).addr() + CODE) as u64
@@ -661,7 +679,8 @@ pub(crate) fn build() -> [u8; PAGE_SIZE] {
         put(at + 8, &(TEXT + at as u64 + 16).to_le_bytes());
         put(at + 16, program.as_bytes());
         let room = if at == SERVER_FILTER { THREAD_FILTER } else { PAGE_SIZE } - at;
-        assert!(16 + program.len() * 8 <= room, "the filter at {at:#x} outgrew its place");
+        let len = 16 + program.len() * 8;
+        assert!(len <= room, "the filter at {at:#x} outgrew its place: {len} of {room}");
     }
     page
 }
@@ -687,6 +706,7 @@ mod tests {
         for l in [
             Label::AtWait,
             Label::AtWake,
+            Label::AtUnmask,
             Label::AtServer,
             Label::AtThreadClone,
             Label::AtSpaceClone,
