@@ -8,9 +8,7 @@ use base::{Errno, PAGE_SIZE, Result, err};
 use super::control::{Region, Slot};
 use super::handoff::{Handoff, Lost, Placed};
 use super::host::{self, Host, futex_wake};
-use super::layout::{
-    K_SIZE, Operation, REGIONS, S_SIZE, TEXT, THREAD_FLAGS, event, k, report, s,
-};
+use super::layout::{K_SIZE, Operation, REGIONS, S_SIZE, TEXT, THREAD_FLAGS, event, k, report, s};
 use crate::queue::{Kind, Op, host_prot};
 use crate::space::{Halt, MappingServer};
 use crate::sys::{self, HostPid};
@@ -183,8 +181,7 @@ impl Stub {
         self.server.s_clear(0, PAGE_SIZE);
         self.server.k_clear(k::COUNT, K_SIZE);
         // What is left in the other regions the next guest could read, and a thread in the text use.
-        self.slot.untouched(0, PAGE_SIZE, 1)
-            && self.slot.untouched(self.tids.len() + 1, 0, REGIONS)
+        self.slot.untouched(0, PAGE_SIZE, 1) && self.slot.untouched(self.tids.len() + 1, 0, REGIONS)
     }
 
     /// Makes every guest thread start anew and waits for it. That a thread has is not proved by its
