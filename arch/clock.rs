@@ -1,6 +1,7 @@
 //! The clocks of the host, through the one door for what is not deterministic.
 
 use std::arch::x86_64::{_mm_lfence, _rdtsc};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::{Instant, Timestamp};
 
@@ -47,6 +48,35 @@ pub fn process_cpu() -> u64 {
 /// CPU time of the calling host thread (a virtual CPU), in nanoseconds.
 pub fn thread_cpu() -> u64 {
     read_ns(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// Nanoseconds a tick of the time stamp counter, times 2^32; 0: not known, or no counter to trust.
+static TICK: AtomicU64 = AtomicU64::new(0);
+/// Where [`stopwatch`] begins: the counter, and the monotonic clock in nanoseconds.
+static START: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+
+/// What the calibration of the counter has found. The first call counts.
+pub(crate) fn set_tick(mult: u64) {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        START[0].store(tsc(), Ordering::Relaxed);
+        START[1].store(monotonic().0, Ordering::Relaxed);
+        TICK.store(mult, Ordering::Release);
+    });
+}
+
+/// Nanoseconds as [`monotonic`], but not steered, so that it departs from it in time: for durations
+/// within the kernel, as cheap as can be.
+#[inline]
+pub fn stopwatch() -> u64 {
+    let tick = TICK.load(Ordering::Acquire);
+    if tick == 0 {
+        return monotonic().0;
+    }
+    let [start, ns] = [0, 1].map(|i: usize| START[i].load(Ordering::Relaxed));
+    // SAFETY: as in `tsc`.
+    let ticks = unsafe { _rdtsc() }.saturating_sub(start);
+    ns + ((u128::from(ticks) * u128::from(tick)) >> 32) as u64
 }
 
 /// The time stamp counter, not read before what precedes it in the program.

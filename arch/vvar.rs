@@ -29,6 +29,8 @@ use crate::xsave::cpuid;
 /// First and longest time between updates, in nanoseconds.
 const FIRST_PERIOD: u64 = 2_000_000;
 const LONGEST_PERIOD: u64 = 250_000_000;
+/// From here on a baseline is long enough for the kernel's own stopwatch.
+const STEADY_PERIOD: u64 = 4 * FIRST_PERIOD;
 /// The shortest baseline that a first estimate is made from.
 const SHORTEST_BASELINE: u64 = 200_000;
 /// Errors beyond this are not slewed away, but jumped over (forward only).
@@ -207,6 +209,9 @@ impl Vvar {
         self.publish(phys, &c);
         c.seq = c.seq.wrapping_add(1);
         self.store_seq(phys, c.seq);
+        if period >= STEADY_PERIOD {
+            clock::set_tick(c.mult);
+        }
         c.period = (2 * period).min(LONGEST_PERIOD);
         self.due.store(tsc + c.ticks(period), Ordering::Relaxed);
         Duration::from_nanos(period)

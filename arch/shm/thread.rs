@@ -230,7 +230,7 @@ impl ShmThread {
         }
         let Some(c) = Context::reported(r) else { return Some(self.lost()) };
         self.context = c;
-        self.mode = mode::FULL;
+        (self.patched, self.mode) = (false, mode::FULL);
         self.nr = u64::MAX;
         let info = |offset| c.word(r, uc::SIGINFO + offset);
         let code = (info(8) & 0xffff_ffff) as i32;

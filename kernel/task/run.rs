@@ -111,11 +111,13 @@ fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>, act: Optio
     }
     while !cx.exiting && to_user(&mut cx) {
         cx.kernel.vdso.refresh();
-        let before = arch::clock::monotonic().0;
+        let before = arch::clock::stopwatch();
         let event = cx.thread.run();
-        let after = arch::clock::monotonic().0;
-        cx.task.utime_ns.fetch_add(after - before, Ordering::Relaxed);
-        handle(&mut cx, event, after);
+        let spent = arch::clock::stopwatch().saturating_sub(before);
+        // Only this task writes it.
+        let user = cx.task.utime_ns.load(Ordering::Relaxed);
+        cx.task.utime_ns.store(user + spent, Ordering::Relaxed);
+        handle(&mut cx, event);
     }
     exit::exit_thread(cx);
 }
@@ -152,9 +154,9 @@ fn continue_if_clean(cx: &mut Ctx<'_>) {
     debug_assert!(cx.restart.is_none(), "delivery settles interrupted calls");
 }
 
-fn handle(cx: &mut Ctx<'_>, event: Event, now: u64) {
+fn handle(cx: &mut Ctx<'_>, event: Event) {
     match event {
-        Event::Syscall { nr, args, .. } => syscall(cx, nr, &args, now),
+        Event::Syscall { nr, args, .. } => syscall(cx, nr, &args),
         Event::Fault(info) => fault(cx, &info),
         Event::Kicked => {
             arch::cpu::take_pending();
@@ -196,14 +198,15 @@ fn floating_trap(cx: &mut Ctx<'_>) -> u64 {
     if raised != 0 { 19 } else { 16 }
 }
 
-fn syscall(cx: &mut Ctx<'_>, nr: u64, args: &[u64; 6], entered: u64) {
+fn syscall(cx: &mut Ctx<'_>, nr: u64, args: &[u64; 6]) {
     cx.nr = nr;
     cx.registers_set = false;
     cx.task.enter_syscall(nr, args);
-    let text = trace::enabled(trace::Category::Syscall).then(|| table::show(&cx.mm, nr, args));
+    let text = trace::enabled(trace::Category::Syscall)
+        .then(|| (table::show(&cx.mm, nr, args), arch::clock::monotonic().0));
     let result = table::dispatch(cx, nr, args);
     cx.task.in_syscall.store(u32::MAX, Ordering::Relaxed);
-    if let Some(text) = text {
+    if let Some((text, entered)) = text {
         trace_call(cx, text, &result, entered);
     }
     match result {
