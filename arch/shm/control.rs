@@ -27,6 +27,8 @@ pub(super) struct ControlArea {
 struct Slots {
     free: Vec<u32>,
     next: u32,
+    /// Whether number 0 is free. Only a zygote that is executed, not cloned, has that one.
+    first: bool,
 }
 
 // SAFETY: the mapping lives as long as the value, and every access to it is an atomic operation or
@@ -54,12 +56,20 @@ impl ControlArea {
         if base == libc::MAP_FAILED {
             return Err(last_error());
         }
-        let slots = SpinLock::new(Rank::Leaf, Slots { free: Vec::new(), next: 0 });
+        let slots = SpinLock::new(Rank::Leaf, Slots { free: Vec::new(), next: 1, first: true });
         Ok(ControlArea { fd, base: base.cast(), slots })
     }
 
     pub(super) fn fd(&self) -> i32 {
         self.fd.as_raw_fd()
+    }
+
+    /// The first slot; EAGAIN if it is taken.
+    pub(super) fn take_first(self: &Arc<Self>) -> Result<Slot> {
+        if !std::mem::take(&mut self.slots.lock().first) {
+            return err(Errno::EAGAIN);
+        }
+        Ok(Slot { area: self.clone(), index: 0 })
     }
 
     /// A slot of zeros for a new space; EAGAIN if all are taken.
@@ -132,8 +142,13 @@ impl Drop for Slot {
         let r = unsafe {
             libc::madvise(self.area.base.add(at).cast(), K_LEN + S_LEN, libc::MADV_REMOVE)
         };
-        if r == 0 {
-            self.area.slots.lock().free.push(self.index);
+        if r != 0 {
+            return;
+        }
+        let mut slots = self.area.slots.lock();
+        match self.index {
+            0 => slots.first = true,
+            index => slots.free.push(index),
         }
     }
 }

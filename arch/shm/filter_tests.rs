@@ -7,10 +7,10 @@ use crate::stub::filter::tests::run;
 const NONE: [u64; 6] = [0; 6];
 
 fn server_says(nr: i64, ip: u64, args: [u64; 6]) -> u32 {
-    run(&server(), nr as u32, ARCH_X86_64, ip, args)
+    run(&server(NegativeControl::None), nr as u32, ARCH_X86_64, ip, args)
 }
 fn thread_says(nr: i64, ip: u64, args: [u64; 6]) -> u32 {
-    run(&thread(), nr as u32, ARCH_X86_64, ip, args)
+    run(&thread(NegativeControl::None), nr as u32, ARCH_X86_64, ip, args)
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn threads_may_wait_and_wake_and_nothing_else() {
         }
         assert_eq!(thread_says(nr, 0x40_0000, NONE), TRAP, "call {nr}");
         assert_eq!(thread_says(nr, vsyscall, NONE), TRAP, "call {nr}");
-        assert_eq!(run(&thread(), nr as u32, 0x4000_0003, wait, NONE), KILL);
+        assert_eq!(run(&thread(NegativeControl::None), nr as u32, 0x4000_0003, wait, NONE), KILL);
         assert_eq!(thread_says(nr | 0x4000_0000, wait, NONE), KILL);
     }
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use base::{Errno, Rank, Result, SpinLock};
 
+use super::NegativeControl;
 use super::control::ControlArea;
 use super::layout::report;
 use crate::cpu;
@@ -31,6 +32,8 @@ pub(super) struct Host {
     processes: SpinLock<Vec<HostPid>>,
     /// Key and counter of numbers that no guest can guess.
     secret: RandomState,
+    /// What is wrong with the stubs on purpose.
+    pub(super) control: NegativeControl,
     count: AtomicU64,
 }
 
@@ -43,7 +46,7 @@ pub(super) enum Child {
 }
 
 impl Host {
-    pub(super) fn new() -> Result<Host> {
+    pub(super) fn new(control: NegativeControl) -> Result<Host> {
         // SAFETY: no pointers; the new descriptor has no other owner.
         let report = unsafe {
             OwnedFd::from_raw_fd(check(libc::eventfd(0, libc::EFD_CLOEXEC).into())? as i32)
@@ -52,7 +55,7 @@ impl Host {
         listen(report.as_raw_fd());
         let processes = SpinLock::new(Rank::Leaf, Vec::new());
         let (secret, count) = (RandomState::new(), AtomicU64::new(0));
-        Ok(Host { area, report, processes, secret, count })
+        Ok(Host { area, report, processes, secret, count, control })
     }
 
     pub(super) fn report_fd(&self) -> i32 {

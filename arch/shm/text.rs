@@ -19,6 +19,7 @@ use std::os::fd::OwnedFd;
 use base::{PAGE_SIZE, Result};
 use zerocopy::IntoBytes;
 
+use super::NegativeControl;
 use super::filter;
 use super::layout::{
     self as l, HOST_TOP, K_BASE, K_LEN, S_BASE, S_LEN, S_SIZE, SPACE_FLAGS, TEXT, TEXT_LEN,
@@ -657,13 +658,18 @@ fn code() -> &'static [u8] {
 }
 
 /// The page.
-pub(crate) fn build() -> [u8; PAGE_SIZE] {
+pub(crate) fn build(control: NegativeControl) -> [u8; PAGE_SIZE] {
     let mut page = [0u8; PAGE_SIZE];
     elf_header(&mut page, LOW, LOW + CODE as u64);
     let mut put = |at: usize, bytes: &[u8]| page[at..at + bytes.len()].copy_from_slice(bytes);
     let code = code();
     assert!(CODE + code.len() <= DATA, "the stub's text outgrew its place");
     put(CODE, code);
+    if control == NegativeControl::NoXrstor {
+        for at in (0..code.len()).filter(|&at| code[at..].starts_with(b"\x48\x0f\xae\x2e")) {
+            put(CODE + at, b"\x90\x90\x90\x90");
+        }
+    }
     put(ONES, &u64::MAX.to_le_bytes());
     put(DONE, &report::DONE.to_le_bytes());
     put(FAILED, &report::FAILED.to_le_bytes());
@@ -674,7 +680,9 @@ pub(crate) fn build() -> [u8; PAGE_SIZE] {
     put(SIGACTION, &address(Label::Handler).to_le_bytes());
     put(SIGACTION + 8, &flags.to_le_bytes());
     put(SIGNALS, &HANDLED.map(|s| s as u8));
-    for (at, program) in [(SERVER_FILTER, filter::server()), (THREAD_FILTER, filter::thread())] {
+    for (at, program) in
+        [(SERVER_FILTER, filter::server(control)), (THREAD_FILTER, filter::thread(control))]
+    {
         put(at, &(program.len() as u64).to_le_bytes());
         put(at + 8, &(TEXT + at as u64 + 16).to_le_bytes());
         put(at + 16, program.as_bytes());
@@ -686,8 +694,8 @@ pub(crate) fn build() -> [u8; PAGE_SIZE] {
 }
 
 /// The page in a memfd that nobody can change any more.
-pub(crate) fn sealed_memfd() -> Result<OwnedFd> {
-    seal(&build())
+pub(crate) fn sealed_memfd(control: NegativeControl) -> Result<OwnedFd> {
+    seal(&build(control))
 }
 
 const _: () = assert!(ZEROS % 8 == 0 && SIGNALS + HANDLED.len() < SERVER_FILTER);
@@ -699,7 +707,7 @@ mod tests {
 
     #[test]
     fn image_is_a_page_with_everything_in_it() {
-        let page = build();
+        let page = build(NegativeControl::None);
         let at = |l| (address(l) - TEXT) as usize;
         assert_eq!(&page[..4], b"\x7fELF");
         // A system call is two bytes, and what a filter sees is the address behind it.

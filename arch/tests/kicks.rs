@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arch::{Event, clock, cpu, timer};
 use base::UserAddr;
-use common::{CODE, DATA, DATA_FRAME, Kind, Random, enter_cpu, guest, machine, rw};
+use common::{CODE, DATA, DATA_FRAME, Kind, Random, enter_cpu, guest, rw};
 
 /// `1: inc %r12; jmp 1b`
 const SPIN: &[u8] = b"\x49\xff\xc4\xeb\xfb";
@@ -143,51 +143,9 @@ fn kicks_disturb_nothing(kind: Kind) {
     done.store(true, Ordering::SeqCst);
 }
 
-fn idling_ends_by_deadline_and_by_kick(kind: Kind) {
-    let _machine = machine(kind); // installs its handlers
-    let id = enter_cpu();
-    let done = watchdog(60);
-    let start = clock::monotonic();
-    cpu::idle(Some(start + Duration::from_millis(20)));
-    assert!(clock::monotonic() >= start + Duration::from_millis(20));
-    assert!(!cpu::pending());
-    // The timer ends it, too.
-    timer::arm(Some(clock::monotonic() + Duration::from_millis(5)));
-    cpu::idle(None);
-    assert!(cpu::take_pending() && !cpu::take_pending());
-    // And kicks, at any moment.
-    let round = Arc::new(AtomicU64::new(0));
-    let theirs = round.clone();
-    let n = 5_000;
-    let kicker = cpu::device_thread("kicker", move || {
-        let mut random = Random(5);
-        for i in 0..n {
-            while theirs.load(Ordering::SeqCst) != i {
-                std::thread::yield_now();
-            }
-            for _ in 0..random.below(3000) {
-                std::hint::spin_loop();
-            }
-            cpu::kick(id);
-        }
-    })
-    .expect("thread");
-    for i in 0..n {
-        while !cpu::take_pending() {
-            cpu::idle(None);
-        }
-        round.store(i + 1, Ordering::SeqCst);
-    }
-    kicker.join().expect("no panic");
-    assert_eq!(cpu::id(), Some(id));
-    assert!(cpu::enter(id).is_err());
-    done.store(true, Ordering::SeqCst);
-}
-
 both! {
     timer_takes_a_spinning_guest_back
     no_kick_around_the_entry_is_lost
     kicks_from_another_thread_arrive_with_what_they_announce
     kicks_disturb_nothing
-    idling_ends_by_deadline_and_by_kick
 }
