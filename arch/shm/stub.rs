@@ -294,3 +294,7 @@ impl Drop for Stub {
         self.bury();
     }
 }
+
+#[cfg(test)]
+#[path = "stub_tests.rs"]
+mod tests;

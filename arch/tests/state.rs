@@ -213,3 +213,12 @@ fn random_states_survive_every_event(kind: Kind) {
 both! {
     random_states_survive_every_event
 }
+
+/// A way out that forgets XRSTOR is seen by the test above.
+#[test]
+fn without_xrstor_states_are_lost() {
+    let control = arch::shm::NegativeControl::NoXrstor;
+    let m = common::shm(arch::shm::Options { control, ..Default::default() });
+    let (count, _) = damage(&m, 100);
+    assert!(count > 500, "{count} of 600 are lost");
+}
