@@ -37,6 +37,8 @@ pub(super) struct Stub {
     server: Region,
     /// Number of the last batch.
     go: u32,
+    /// `host::deaths` when the process was last looked at.
+    deaths: u32,
     /// The guest threads, parked or not.
     tids: Vec<HostPid>,
     parked: Vec<GuestTask>,
@@ -54,6 +56,7 @@ impl Stub {
             slot,
             server,
             go: 0,
+            deaths: host::deaths().wrapping_sub(1),
             tids: Vec::new(),
             parked: Vec::new(),
             dead: false,
@@ -67,6 +70,12 @@ impl Stub {
 
     /// Lets the server execute `n` operations of its page.
     fn execute(&mut self, n: usize) -> Result<(), Halt> {
+        let deaths = host::deaths();
+        if self.deaths != deaths {
+            // Others may have read the news.
+            self.deaths = deaths;
+            self.is_alive();
+        }
         if self.dead {
             return Err(Halt::Dead);
         }

@@ -9,8 +9,10 @@ use crate::shm::zygote::Zygote;
 use crate::shm::{NegativeControl, Policy};
 
 fn stub() -> (Zygote, Stub, Handoff) {
-    let id = (0..crate::cpu::MAX_CPUS as u32).find(|id| crate::cpu::enter(*id).is_ok());
-    id.expect("a free CPU number");
+    if crate::cpu::id().is_none() {
+        let id = (0..crate::cpu::MAX_CPUS as u32).find(|id| crate::cpu::enter(*id).is_ok());
+        id.expect("a free CPU number");
+    }
     let host = Arc::new(Host::new(NegativeControl::None).expect("pages"));
     let phys = PhysMem::new(1 << 20).expect("memory");
     let mut zygote = Zygote::start(&host, &phys).expect("zygote");

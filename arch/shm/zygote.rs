@@ -58,6 +58,9 @@ impl Zygote {
     /// Asks for a process in `slot`, which is cleared: a twin, or a space. Its id, when it has
     /// reported that it waits.
     fn clone_into(&mut self, slot: &Slot, twin: bool) -> Result<HostPid> {
+        if !self.lives() {
+            return Err(Errno::ESRCH.into());
+        }
         let kernel = std::process::id();
         slot.region(0).k32(k::KERNEL).store(kernel, Ordering::Relaxed);
         let mine = self.slot.region(0);

@@ -39,6 +39,7 @@ fn stub_of(m: &TestMachine) -> i32 {
 /// Runs with a timer behind it, as the kernel does. Panics if the CPU does not come back.
 fn run(t: &mut Box<dyn Thread>) -> Event {
     let start = Instant::now();
+    arch::cpu::take_pending(); // of a timer that nobody waited for
     timer::arm(Some(clock::monotonic() + Duration::from_micros(300)));
     let e = t.run();
     assert!(start.elapsed() < BOUND, "the CPU was gone for {:?}: {e:?}", start.elapsed());
@@ -53,15 +54,20 @@ fn runaway(m: &TestMachine, s: &Arc<dyn Space>, regs: &Regs) -> Option<Box<dyn T
         u64::from_le_bytes(word)
     };
     let mut t = s.clone().new_thread(regs, None).ok()?;
-    for _ in 0..50 {
-        let before = t.run();
-        if before == Event::Dead {
+    for _ in 0..20 {
+        let first = count();
+        let e = run(&mut t);
+        if e == Event::Dead {
             return None;
         }
-        let first = count();
-        std::thread::sleep(Duration::from_millis(2));
-        if count() > first {
-            return Some(t);
+        let soon = Instant::now() + Duration::from_millis(20);
+        while Instant::now() < soon {
+            std::thread::sleep(Duration::from_millis(1));
+            let second = count();
+            std::thread::sleep(Duration::from_millis(1));
+            if second > first && count() > second {
+                return Some(t);
+            }
         }
         *t.regs_mut() = *regs;
     }
@@ -185,7 +191,8 @@ fn jump_everywhere(with_sibling: bool, seed: u64) {
         }
     }
     println!("{events} events, {deaths} deaths, {runaways} runaways, longest {longest:?}");
-    assert!(deaths > 0 && events > 500);
+    // A fault of the text itself is the end, too: nothing honest makes one.
+    assert!(deaths > 1000 && events > 20);
     drop(space);
     // Nobody else noticed.
     let s = hostile_space(&m);
