@@ -52,6 +52,7 @@ const RULES: &[(libc::c_long, Check)] = &[
     (libc::SYS_wait4, Any),
     (libc::SYS_waitid, Any),
     (libc::SYS_tgkill, Any),
+    (libc::SYS_rt_tgsigqueueinfo, Any),
     (libc::SYS_kill, Any),
     (libc::SYS_pidfd_send_signal, Any),
     (libc::SYS_sched_setaffinity, Any),

@@ -286,9 +286,16 @@ pub(crate) fn is_thread_of(pid: HostPid, tid: HostPid) -> bool {
     unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, 0) == 0 }
 }
 
-/// Sends [`SIG_KICK`] to a thread of another process.
-pub(crate) fn kick(pid: HostPid, tid: HostPid) {
-    kick_from_handler(pid, tid);
+/// Sends [`SIG_KICK`] with a value to a thread of another process. Nothing comes of it if one is pending there.
+pub(crate) fn kick_with(pid: HostPid, tid: HostPid, value: u64) -> Result<()> {
+    // si_signo, si_errno; si_code, padding; si_pid, si_uid; si_value
+    let code = u64::from(libc::SI_QUEUE.cast_unsigned());
+    let info: [u64; 16] =
+        std::array::from_fn(|i| [SIG_KICK as u64, code, 0, value].get(i).copied().unwrap_or(0));
+    // SAFETY: the host reads a siginfo_t of 128 bytes.
+    let r =
+        unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, tid, SIG_KICK, info.as_ptr()) };
+    check(r).map(drop)
 }
 
 /// Binds a host thread (0: the caller) to one host CPU. Best effort: it is about speed only.

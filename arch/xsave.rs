@@ -169,6 +169,14 @@ pub(crate) fn sanitize(b: &mut [u8]) {
     put64(b, FXSAVE, present);
 }
 
+/// Whether XRSTOR takes extended state (of a frame's size) as it is.
+pub(crate) fn is_valid(b: &[u8]) -> bool {
+    let l = layout();
+    u32_at(b, MXCSR) & !l.mxcsr_mask == 0
+        && u64_at(b, FXSAVE) & !l.features == 0
+        && b[FXSAVE + 8..FXSAVE + HEADER].iter().all(|b| *b == 0)
+}
+
 /// What a signal frame holds for `state`: [`frame_len`] bytes.
 pub fn to_frame(state: &XState) -> Vec<u8> {
     let l = layout();

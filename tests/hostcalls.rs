@@ -1,12 +1,15 @@
-//! What a hostile guest could reach on the host, seen from the host. strace cannot
-//! look at stubs, which have a tracer already (Umbra). So the observables are
-//! what the host says of each stub: filters, mappings, descriptors, limits; and
-//! for the kernel process, strace itself, against the list in arch/lockdown.rs.
+//! What a hostile guest could reach on the host, seen from the host, for each backend. Under ptrace strace
+//! cannot look at stubs, which have a tracer already (Umbra): the observables are what the host
+//! says of each: filters, mappings, descriptors, limits. Under shm strace shows each of their host calls.
+//! And for the kernel process, strace itself, against the list in arch/lockdown.rs.
 
 mod common;
 
 use common::host::{Proc, processes, stubs_of, until};
-use common::{Scratch, build, busybox_image, have, repo, run, skipped, start, umbra};
+use common::stubcalls;
+use common::{
+    BACKENDS, Scratch, build, busybox_image, have, repo, run, skipped, start, umbra, umbra_bin,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -14,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// What a stub may have mapped: its text, its requests (never writable), guest memory, and
+/// What a stub may have mapped: its text, its requests (never writable), under shm its pages for events, guest memory, and
 /// the page that no process can get rid of, whose use its filter catches.
 fn foreign_mappings(p: &Proc) -> Vec<String> {
     let Ok(maps) = std::fs::read_to_string(p.path("maps")) else { return Vec::new() };
@@ -25,6 +28,8 @@ fn foreign_mappings(p: &Proc) -> Vec<String> {
         match name {
             "/memfd:umbra-stub" => rights == "r-xs",
             "/memfd:umbra-requests" => rights == "r--s",
+            "/memfd:umbra-control" if words[0].starts_with("7fff1") => rights == "r--s",
+            "/memfd:umbra-control" => words[0].starts_with("7fff2") && rights == "rw-s",
             "/memfd:umbra-ram" => rights.ends_with('s'),
             "[vsyscall]" => rights == "--xp",
             _ => false,
@@ -43,14 +48,47 @@ fn escape() -> &'static build::Suite {
 const BUSY: &str = "sleep 1000 & sleep 1000 | cat & (sleep 1000; true) & for i in 1 2 3 4 5 6 7 8 9; do /bin/true; \
                     echo x | cat >/dev/null; done; echo up; read forever";
 
-/// Every stub at rest: a task of guest code has two filters and no descriptor; a server has one filter and
-/// guest memory; the zygotes, which never have guest memory mapped, may have the two files.
+/// A file of one thread of a process.
+fn of_thread(p: &Proc, tid: u32, what: &str) -> String {
+    std::fs::read_to_string(p.path(&format!("task/{tid}/{what}"))).unwrap_or_default()
+}
+
+/// How many filters a thread has.
+fn filters(p: &Proc, tid: u32) -> u32 {
+    let status = of_thread(p, tid, "status");
+    let line = status.lines().find_map(|l| l.strip_prefix("Seccomp_filters:"));
+    line.and_then(|l| l.trim().parse().ok()).unwrap_or(0)
+}
+
+/// What a thread has open, sorted.
+fn descriptors(p: &Proc, tid: u32) -> Vec<String> {
+    let dir = std::fs::read_dir(p.path(&format!("task/{tid}/fd"))).into_iter().flatten().flatten();
+    let mut all: Vec<String> = dir
+        .filter_map(|e| Some(std::fs::read_link(e.path()).ok()?.to_string_lossy().into_owned()))
+        .map(|f| f.replace(" (deleted)", ""))
+        .collect();
+    all.sort();
+    all
+}
+
+/// Every stub at rest. A host task of guest code has two filters and no descriptor; a server one filter and guest
+/// memory; zygotes never have guest memory mapped.
 #[test]
 fn stubs_hold_nothing_of_the_host() {
-    if !common::is_root() && std::fs::read_to_string("/proc/self/maps").is_err() {
-        return skipped("stubs_hold_nothing_of_the_host", "/proc shows nothing here");
+    let name = "stubs_hold_nothing_of_the_host";
+    if !common::is_root() {
+        // The host shows nobody else what is not dumpable.
+        return skipped(name, "only root may look at stubs");
     }
-    let mut kernel = start(&mut umbra(&["quiet"], &busybox_image(), &["/bin/sh", "-c", BUSY]));
+    for backend in BACKENDS {
+        at_rest(backend);
+    }
+}
+
+fn at_rest(backend: &str) {
+    let shm = backend == "backend=shm";
+    let mut kernel =
+        start(&mut umbra(&[backend, "quiet"], &busybox_image(), &["/bin/sh", "-c", BUSY]));
     // The last ones made are still being set up; idle work fills the pool.
     std::thread::sleep(Duration::from_millis(500));
     let stubs = stubs_of(kernel.0.id());
@@ -59,10 +97,10 @@ fn stubs_hold_nothing_of_the_host() {
     for p in &stubs {
         let exe = std::fs::read_link(p.path("exe")).unwrap_or_default();
         assert!(exe.to_string_lossy().starts_with("/memfd:umbra-stub"), "{p:?}: {exe:?}");
-        assert_eq!(p.state, 't', "not stopped by its tracer: {p:?}");
-        assert_eq!(p.status("TracerPid"), Some(kernel.0.id().to_string()), "{p:?}");
+        let tracer = if shm { 0 } else { kernel.0.id() };
+        assert_eq!(p.status("TracerPid"), Some(tracer.to_string()), "{p:?}");
         assert_eq!(p.status("NoNewPrivs").as_deref(), Some("1"), "{p:?}");
-        assert_eq!(p.status("Threads").as_deref(), Some("1"), "{p:?}");
+        assert!(shm || p.status("Threads").as_deref() == Some("1"), "{p:?}");
         assert_ne!(p.session, kernel.0.id(), "in the session of its kernel: {p:?}");
         let limits = std::fs::read_to_string(p.path("limits")).unwrap_or_default();
         let core = limits.lines().find(|l| l.starts_with("Max core file size")).unwrap_or_default();
@@ -70,26 +108,39 @@ fn stubs_hold_nothing_of_the_host() {
         assert_eq!(foreign_mappings(p), Vec::<String>::new(), "{p:?}");
         let maps = std::fs::read_to_string(p.path("maps")).unwrap_or_default();
         let has_memory = maps.contains("umbra-ram");
-        let mut fds = p.descriptors().unwrap_or_default();
-        fds.sort();
-        fds.iter_mut().for_each(|f| *f = f.replace(" (deleted)", ""));
-        let filters = p.status("Seccomp_filters").unwrap_or_default();
-        let kind = match filters.as_str() {
-            "0" => "zygote",
-            "1" => "server",
-            _ => "guest",
-        };
-        *kinds.entry(kind).or_insert(0) += 1;
-        match kind {
-            "zygote" => {
-                assert!(!has_memory, "a zygote with guest memory: {p:?}");
-                assert!(fds.iter().all(|f| f.starts_with("/memfd:umbra-")), "{p:?}: {fds:?}");
+        for tid in p.threads() {
+            let stat = of_thread(p, tid, "stat");
+            let state = stat.rsplit(") ").next().and_then(|r| r.chars().next());
+            // At rest: stopped by the tracer; asleep in a futex (202) on a K page.
+            assert_eq!(state, Some(if shm { 'S' } else { 't' }), "{p:?}: {stat}");
+            let call = of_thread(p, tid, "syscall");
+            assert!(!shm || call.starts_with("202 0x7fff10"), "{p:?}: in {call}");
+            let kind = match filters(p, tid) {
+                0 => "zygote",
+                1 if shm && p.session == p.pid => "zygote",
+                1 => "server",
+                _ => "guest",
+            };
+            *kinds.entry(kind).or_insert(0) += 1;
+            let open = descriptors(p, tid);
+            let server: &[&str] = match shm {
+                true => &["/memfd:umbra-ram", "anon_inode:[eventfd]"],
+                false => &["/memfd:umbra-ram"],
+            };
+            match kind {
+                "zygote" => {
+                    assert!(!has_memory, "a zygote with guest memory: {p:?}");
+                    let ours = |f: &String| {
+                        f.starts_with("/memfd:umbra-") || shm && f == "anon_inode:[eventfd]"
+                    };
+                    assert!(open.iter().all(ours) && open.len() <= 3, "{p:?}: {open:?}");
+                }
+                "server" => assert_eq!(open, server, "{p:?}"),
+                _ => assert!(open.is_empty(), "{p:?}: {open:?}"),
             }
-            "server" => assert_eq!(fds, ["/memfd:umbra-ram"], "{p:?}"),
-            _ => assert!(fds.is_empty(), "{p:?}: {fds:?}"),
-        }
-        if kind != "zygote" {
-            assert_eq!(p.status("Seccomp").as_deref(), Some("2"), "{p:?}");
+            if kind != "zygote" || shm {
+                assert!(of_thread(p, tid, "status").contains("Seccomp:\t2"), "{p:?}");
+            }
         }
     }
     assert!(kinds["guest"] >= 6 && kinds["server"] >= 5 && kinds["zygote"] <= 2, "{kinds:?}");
@@ -105,9 +156,15 @@ fn stubs_hold_nothing_of_the_host() {
 /// The same of mappings at any moment while processes come and go and hostile programs run.
 #[test]
 fn stubs_hold_nothing_while_they_change() {
+    for backend in BACKENDS {
+        while_they_change(backend);
+    }
+}
+
+fn while_they_change(backend: &str) {
     let suite = escape();
     let list = build::Suite::list(&suite.programs).replace('\n', ";");
-    let mut cmd = umbra(&["mem=512M", "quiet"], &suite.image, &["/t/runner", "-l", &list]);
+    let mut cmd = umbra(&[backend, "mem=512M", "quiet"], &suite.image, &["/t/runner", "-l", &list]);
     cmd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut kernel = common::Guard(cmd.spawn().expect("umbra starts"));
     let (mut looks, mut most) = (0, 0);
@@ -120,7 +177,8 @@ fn stubs_hold_nothing_while_they_change() {
             assert!(strange.is_empty(), "{p:?}: {strange:?}");
             // Servers have guest memory; in between, a new one still has its page. Never anything else.
             for fd in p.descriptors().unwrap_or_default() {
-                assert!(fd.starts_with("/memfd:umbra-"), "{p:?} has {fd}");
+                let ours = fd.starts_with("/memfd:umbra-") || fd == "anon_inode:[eventfd]";
+                assert!(ours, "{p:?} has {fd}");
             }
             looks += 1;
         }
@@ -181,6 +239,12 @@ fn host_state(dirs: &[&Path]) -> BTreeSet<String> {
 /// working directory, home, devices and names of the host are as before.
 #[test]
 fn a_hostile_guest_leaves_the_host_alone() {
+    for backend in BACKENDS {
+        leaves_the_host_alone(backend);
+    }
+}
+
+fn leaves_the_host_alone(backend: &str) {
     let suite = escape();
     let dir = Scratch::new("hostile");
     let (cwd, home, tmp) = (dir.path("cwd"), dir.path("home"), dir.path("tmp"));
@@ -201,7 +265,7 @@ fn a_hostile_guest_leaves_the_host_alone() {
         .cloned()
         .collect();
     let list = build::Suite::list(&programs).replace('\n', ";");
-    let mut cmd = umbra(&["mem=512M", "quiet"], &image, &["/t/runner", "-l", &list]);
+    let mut cmd = umbra(&[backend, "mem=512M", "quiet"], &image, &["/t/runner", "-l", &list]);
     cmd.current_dir(&cwd).env("HOME", &home);
     let out = run(&mut cmd, b"", Duration::from_secs(120));
     let text = String::from_utf8_lossy(&out.stdout);
@@ -209,6 +273,11 @@ fn a_hostile_guest_leaves_the_host_alone() {
     let after = host_state(&dirs);
     let changed: Vec<_> = before.symmetric_difference(&after).collect();
     assert!(changed.is_empty(), "{changed:#?}");
+}
+
+/// Programs that would take minutes where each call is shown to strace.
+fn slow(name: &str) -> bool {
+    name == "stub_pages" || name.starts_with("shm_")
 }
 
 /// The names on the kernel's allow-list, as arch/lockdown.rs has them.
@@ -228,11 +297,16 @@ fn the_kernel_keeps_to_its_list() {
     if !have("strace") {
         return skipped(name, "no strace here");
     }
+    for backend in BACKENDS {
+        keeps_to_its_list(name, backend);
+    }
+}
+
+fn keeps_to_its_list(name: &str, backend: &str) {
     let suite = escape();
     let dir = Scratch::new("strace");
     let log = dir.path("log");
-    let programs: Vec<_> =
-        suite.programs.iter().filter(|p| p.name != "stub_pages").cloned().collect();
+    let programs: Vec<_> = suite.programs.iter().filter(|p| !slow(&p.name)).cloned().collect();
     let list = build::Suite::list(&programs).replace('\n', ";");
     // strace stops the kernel while boot still makes its zygotes: it waits until boot is over.
     let script = format!("/t/runner -d /tmp/t -l '{list}'");
@@ -252,7 +326,8 @@ fn the_kernel_keeps_to_its_list() {
         write(&suite.bin.join(&p.name), &format!("/t/bin/{}", p.name));
     }
     let go = format!("echo up; read go; chmod -R 755 /t; {script}");
-    let mut kernel = start(&mut umbra(&["mem=256M", "quiet"], &image, &["/bin/sh", "-c", &go]));
+    let mut kernel =
+        start(&mut umbra(&[backend, "mem=256M", "quiet"], &image, &["/bin/sh", "-c", &go]));
     let mut strace = Command::new("strace");
     strace
         .args(["-f", "-qq", "-e", "signal=none", "-p", &kernel.0.id().to_string(), "-o"])
@@ -323,5 +398,43 @@ fn the_kernel_keeps_to_its_list() {
             assert!(known.iter().any(|k| request.starts_with(k)), "{line}");
         }
     }
-    assert!(seen.get("ptrace").is_some_and(|n| *n > 1000), "{seen:?}");
+    let most = if backend == "backend=shm" { "futex" } else { "ptrace" };
+    assert!(seen.get(most).is_some_and(|n| *n > 1000), "{seen:?}");
+    assert!(backend != "backend=shm" || !seen.contains_key("ptrace"), "{seen:?}");
+}
+
+/// Every host call of every stub, from the first one, while hostile programs run. arch/tests/controls.rs has
+/// the negative control: a filter that lets a call through is found by the same look.
+#[test]
+fn stubs_call_what_is_listed_and_nothing_else() {
+    let name = "stubs_call_what_is_listed_and_nothing_else";
+    if !have("strace") {
+        return skipped(name, "no strace here");
+    }
+    let suite = escape();
+    let dir = Scratch::new("stubcalls");
+    let log = dir.path("log");
+    let wanted =
+        ["enter_everything", "int80", "x32", "sysenter", "vsyscall", "shm_jump", "shm_scribble"];
+    let programs: Vec<_> =
+        suite.programs.iter().filter(|p| wanted.contains(&p.name.as_str())).cloned().collect();
+    let list = build::Suite::list(&programs).replace('\n', ";");
+    let mut cmd = Command::new("strace");
+    cmd.args(["-f", "-qq", "-o"]).arg(&log).arg(umbra_bin());
+    cmd.args(["run", "backend=shm", "mem=256M", "quiet"]).arg(&suite.image);
+    cmd.args(["--", "/t/runner", "-l", &list]);
+    cmd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut strace = common::Guard(cmd.spawn().expect("strace starts"));
+    // What has not been tried by then need not be.
+    if common::host::ended(&mut strace, Duration::from_secs(45)).is_none() {
+        let kernel = processes().into_iter().find(|p| p.parent == strace.0.id());
+        common::host::signal(kernel.expect("it runs").pid, "KILL");
+        common::host::ended(&mut strace, Duration::from_secs(20)).expect("strace ends with it");
+    }
+    let text = std::fs::read(&log).expect("strace wrote it");
+    let seen = stubcalls::judge(&String::from_utf8_lossy(&text));
+    assert_eq!(seen.forbidden, Vec::<String>::new());
+    assert!(seen.zygotes == 1 && seen.servers > 10 && seen.threads > 10, "{seen:?}");
+    assert!(seen.calls > 1000 && seen.refused > 10, "{seen:?}");
+    common::say(&format!("stubs' host calls: {} as listed, {} refused", seen.calls, seen.refused));
 }

@@ -260,17 +260,36 @@ fn a_reader_that_leaves() {
 }
 
 /// Where every stub is traced by somebody else already, ptrace is refused to us.
-#[test]
-fn ptrace_forbidden() {
+fn under_strace(backend: &str) -> Option<std::process::Output> {
     if !have("strace") {
-        return skipped("ptrace_forbidden", "no strace here");
+        return None;
     }
     let mut cmd = Command::new("strace");
-    cmd.args(["-f", "-o", "/dev/null", &umbra_bin(), "run", "quiet"]).arg(busybox_image());
-    let out = run(cmd.args(["--", "/bin/true"]), b"", Duration::from_secs(30));
+    cmd.args(["-f", "-o", "/dev/null", &umbra_bin(), "run", "quiet", backend]).arg(busybox_image());
+    let script = "/bin/true; echo x | cat; exit 5";
+    Some(run(cmd.args(["--", "/bin/sh", "-c", script]), b"", Duration::from_secs(60)))
+}
+
+#[test]
+fn ptrace_forbidden() {
+    let Some(out) = under_strace("backend=ptrace") else {
+        return skipped("ptrace_forbidden", "no strace here");
+    };
     one_clear_line(&out);
     let err = String::from_utf8_lossy(&out.stderr);
     assert!(err.contains("ptrace") || err.contains("PTRACE"), "{err}");
+}
+
+/// The other backend needs none.
+#[test]
+fn without_ptrace_it_runs() {
+    for backend in ["backend=auto", "backend=shm"] {
+        let Some(out) = under_strace(backend) else {
+            return skipped("without_ptrace_it_runs", "no strace here");
+        };
+        assert_eq!(out.status.code(), Some(5), "{out:?}");
+        assert_eq!(out.stdout, b"x\n", "{out:?}");
+    }
 }
 
 /// Closed standard streams are no reason to crash, and must not become a disk or guest memory.

@@ -43,6 +43,11 @@ pub(crate) fn forbid_fork() {
     FORK_FORBIDDEN.store(true, Ordering::SeqCst);
 }
 
+/// Whether it is so.
+pub(crate) fn fork_is_forbidden() -> bool {
+    FORK_FORBIDDEN.load(Ordering::SeqCst)
+}
+
 /// Choices of the ptrace backend.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -219,7 +224,7 @@ impl PtraceMachine {
         };
         let mut zygote = match twin {
             Some(z) => z,
-            None if FORK_FORBIDDEN.load(Ordering::SeqCst) => {
+            None if fork_is_forbidden() => {
                 log::error!("the zygote and its twin were both killed: no more processes");
                 return err(Errno::EAGAIN);
             }

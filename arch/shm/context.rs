@@ -124,14 +124,15 @@ impl Context {
     }
 }
 
-/// Writes extended state where [`Context::MADE`] has it. `state` comes from `Context::xstate` or from
-/// module xsave: components the CPU has, nothing reserved.
+/// Writes extended state where [`Context::MADE`] has it.
 ///
 /// # Errors
-/// EINVAL if it is shorter than a frame's.
+/// EINVAL if it is shorter than a frame's, or XRSTOR would fault on it.
 pub(super) fn make_xstate(r: &Region, state: &XState) -> Result<()> {
     let n = xsave::layout().frame_size;
-    let Some(bytes) = state.0.get(..n) else { return err(Errno::EINVAL) };
+    let Some(bytes) = state.0.get(..n).filter(|b| xsave::is_valid(b)) else {
+        return err(Errno::EINVAL);
+    };
     r.s_write(s::MADE_FPSTATE, bytes);
     Ok(())
 }

@@ -30,6 +30,8 @@ pub(super) struct ControlArea {
 struct Slots {
     free: Vec<u32>,
     next: u32,
+    /// Whether number 0 is free. Only a zygote that is executed, not cloned, has that one.
+    first: bool,
 }
 
 // SAFETY: the mapping lives as long as the value, and every access to it is an atomic operation or
@@ -57,12 +59,20 @@ impl ControlArea {
         if base == libc::MAP_FAILED {
             return Err(last_error());
         }
-        let slots = SpinLock::new(Rank::Leaf, Slots { free: Vec::new(), next: 0 });
+        let slots = SpinLock::new(Rank::Leaf, Slots { free: Vec::new(), next: 1, first: true });
         Ok(ControlArea { fd, base: base.cast(), slots })
     }
 
     pub(super) fn fd(&self) -> i32 {
         self.fd.as_raw_fd()
+    }
+
+    /// The first slot; EAGAIN if it is taken.
+    pub(super) fn take_first(self: &Arc<Self>) -> Result<Slot> {
+        if !std::mem::take(&mut self.slots.lock().first) {
+            return err(Errno::EAGAIN);
+        }
+        Ok(Slot { area: self.clone(), index: 0 })
     }
 
     /// A slot of zeros for a new space; EAGAIN if all are taken.
@@ -102,6 +112,16 @@ impl Slot {
         u64::from(self.index) * SLOT as u64
     }
 
+    /// Whether nobody has touched the S regions from number `region` on, from byte `skip` of it: not
+    /// even by reading, which makes the host take a page.
+    pub(super) fn untouched(&self, region: usize, skip: usize, end: usize) -> bool {
+        let s = self.offset() + K_LEN as u64;
+        let (from, to) = (s + (region * S_SIZE + skip) as u64, s + (end * S_SIZE) as u64);
+        // SAFETY: no pointers. Nobody uses the position of this descriptor.
+        let data = unsafe { libc::lseek(self.area.fd(), from.cast_signed(), libc::SEEK_DATA) };
+        data < 0 || data.cast_unsigned() >= to
+    }
+
     /// The shared pages of number `region`.
     pub(super) fn region(&self, region: usize) -> Region {
         assert!(region < REGIONS);
@@ -125,8 +145,13 @@ impl Drop for Slot {
         let r = unsafe {
             libc::madvise(self.area.base.add(at).cast(), K_LEN + S_LEN, libc::MADV_REMOVE)
         };
-        if r == 0 {
-            self.area.slots.lock().free.push(self.index);
+        if r != 0 {
+            return;
+        }
+        let mut slots = self.area.slots.lock();
+        match self.index {
+            0 => slots.first = true,
+            index => slots.free.push(index),
         }
     }
 }
@@ -212,6 +237,12 @@ impl Region {
         assert!(offset <= S_SIZE && len <= S_SIZE - offset);
         // SAFETY: as in `s_read`.
         unsafe { std::ptr::write_bytes(self.s.add(offset), 0, len) }
+    }
+    /// Zeroes a part of the K page.
+    pub(super) fn k_clear(&self, from: usize, to: usize) {
+        assert!(from <= to && to <= K_SIZE);
+        // SAFETY: inside the page, which only the kernel writes.
+        unsafe { std::ptr::write_bytes(self.k.add(from), 0, to - from) }
     }
     /// Writes operation `index` of the next batch.
     #[inline]

@@ -6,11 +6,12 @@
 //! where the arguments do not say enough. From the text what is not allowed kills the process, from elsewhere it is a
 //! signal: a guest that calls the vsyscall page gets its answer.
 
+use super::NegativeControl;
 use super::layout::{
     GUEST_HIGH, K_BASE, K_LEN, S_BASE, S_LEN, SPACE_FLAGS, TEXT, TEXT_HIGH, TEXT_LEN, THREAD_FLAGS,
     fd,
 };
-use super::text::{Label, address};
+use super::text::{Label, ZEROS, address};
 use crate::stub::filter::{
     ALLOW, ARCH, IP_HIGH, IP_LOW, Insn, NR, TRAP, add_index, answer, arg_high, arg_low,
     if_at_least, if_equal, load, to_index,
@@ -35,8 +36,11 @@ fn must_lie(f: &mut Vec<Insn>, offset: u32, low: u64, high: u64, verdict: u32) {
 }
 
 /// In front of all: native calls, and from the text only.
-fn head() -> Vec<Insn> {
+fn head(control: NegativeControl) -> Vec<Insn> {
     let mut f = Vec::new();
+    if control == NegativeControl::LetGetpidThrough {
+        on(&mut f, libc::SYS_getpid, vec![answer(ALLOW)]);
+    }
     must_be(&mut f, ARCH, ARCH_X86_64, KILL);
     must_be(&mut f, IP_HIGH, TEXT_HIGH, TRAP);
     must_lie(&mut f, IP_LOW, TEXT, TEXT + TEXT_LEN, TRAP);
@@ -57,10 +61,18 @@ fn yields() -> Vec<Insn> {
     f
 }
 
-/// Guest threads: two futex calls, each from its instruction and on its pages, and to yield.
-pub(crate) fn thread() -> Vec<Insn> {
-    let mut f = head();
+/// Guest threads: two futex calls, each from its instruction and on its pages, to yield, and what lets signals in when
+/// all locks are closed: a guest that does it again has changed nothing.
+pub(crate) fn thread(control: NegativeControl) -> Vec<Insn> {
+    let mut f = head(control);
     on(&mut f, libc::SYS_sched_yield, yields());
+    let mut unmask = Vec::new();
+    must_be(&mut unmask, IP_LOW, address(Label::AtUnmask) as u32, KILL);
+    must_be(&mut unmask, arg_low(0), libc::SIG_SETMASK as u32, KILL);
+    must_be(&mut unmask, arg_low(1), TEXT as u32 + ZEROS as u32, KILL);
+    must_be(&mut unmask, arg_high(1), TEXT_HIGH, KILL);
+    unmask.push(answer(ALLOW));
+    on(&mut f, libc::SYS_rt_sigprocmask, unmask);
     must_be(&mut f, NR, libc::SYS_futex as u32, KILL);
     must_be(&mut f, arg_high(0), TEXT_HIGH, KILL);
     let mut wait = Vec::new();
@@ -78,8 +90,8 @@ pub(crate) fn thread() -> Vec<Insn> {
 }
 
 /// The zygote and servers. A guest thread sets itself up behind it, too.
-pub(crate) fn server() -> Vec<Insn> {
-    let mut f = head();
+pub(crate) fn server(control: NegativeControl) -> Vec<Insn> {
+    let mut f = head(control);
     let mut futex = Vec::new();
     futex.extend([load(arg_low(1)), if_at_least(2, 0, 1), answer(KILL), answer(ALLOW)]);
     on(&mut f, libc::SYS_futex, futex);

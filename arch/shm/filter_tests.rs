@@ -7,10 +7,10 @@ use crate::stub::filter::tests::run;
 const NONE: [u64; 6] = [0; 6];
 
 fn server_says(nr: i64, ip: u64, args: [u64; 6]) -> u32 {
-    run(&server(), nr as u32, ARCH_X86_64, ip, args)
+    run(&server(NegativeControl::None), nr as u32, ARCH_X86_64, ip, args)
 }
 fn thread_says(nr: i64, ip: u64, args: [u64; 6]) -> u32 {
-    run(&thread(), nr as u32, ARCH_X86_64, ip, args)
+    run(&thread(NegativeControl::None), nr as u32, ARCH_X86_64, ip, args)
 }
 
 #[test]
@@ -27,6 +27,14 @@ fn threads_may_wait_and_wake_and_nothing_else() {
     assert_eq!(thread_says(libc::SYS_futex, 0x40_0000, [K_BASE, 0, 7, 0, 0, 0]), TRAP);
     assert_eq!(thread_says(libc::SYS_sched_yield, address(Label::AtYield), NONE), ALLOW);
     assert_eq!(server_says(libc::SYS_sched_yield, address(Label::AtYield), NONE), ALLOW);
+    let unmask =
+        |at, how, set| thread_says(libc::SYS_rt_sigprocmask, address(at), [how, set, 0, 8, 0, 0]);
+    let none = TEXT + ZEROS as u64;
+    assert_eq!(unmask(Label::AtUnmask, 2, none), ALLOW);
+    assert_eq!(unmask(Label::AtUnmask, 0, none), KILL);
+    assert_eq!(unmask(Label::AtUnmask, 2, none + 8), KILL, "all of them");
+    assert_eq!(unmask(Label::AtUnmask, 2, 0x40_0000), KILL);
+    assert_eq!(unmask(Label::AtWait, 2, none), KILL);
     let vsyscall = 0xffff_ffff_ff60_0009;
     for nr in 0..600 {
         if nr != libc::SYS_futex {
@@ -34,7 +42,7 @@ fn threads_may_wait_and_wake_and_nothing_else() {
         }
         assert_eq!(thread_says(nr, 0x40_0000, NONE), TRAP, "call {nr}");
         assert_eq!(thread_says(nr, vsyscall, NONE), TRAP, "call {nr}");
-        assert_eq!(run(&thread(), nr as u32, 0x4000_0003, wait, NONE), KILL);
+        assert_eq!(run(&thread(NegativeControl::None), nr as u32, 0x4000_0003, wait, NONE), KILL);
         assert_eq!(thread_says(nr | 0x4000_0000, wait, NONE), KILL);
     }
 }

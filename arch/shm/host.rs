@@ -4,13 +4,15 @@
 //! The eventfd is what frame reuse rests on. A word in shared memory can be written by a guest; this descriptor is
 //! held by servers and the kernel only, and a server's text and requests cannot be written by anybody.
 
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::Once;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use base::{Errno, Rank, Result, SpinLock};
 
+use super::NegativeControl;
 use super::control::ControlArea;
 use super::layout::report;
 use crate::cpu;
@@ -20,14 +22,25 @@ use crate::sys::{HostPid, check};
 const MACHINES: usize = 32;
 /// Where the SIGCHLD handler reports to; 0: nowhere.
 static REPORTS: [AtomicI32; MACHINES] = [const { AtomicI32::new(0) }; MACHINES];
+/// Whether it has, and nobody has read it: an eventfd that is full would block a handler for ever.
+static TOLD: [AtomicBool; MACHINES] = [const { AtomicBool::new(false) }; MACHINES];
+/// How often a child has died or stopped.
+static DEATHS: AtomicU32 = AtomicU32::new(0);
 
 /// What all stubs of a machine share.
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) area: Arc<ControlArea>,
     report: OwnedFd,
+    /// Its place in `REPORTS`.
+    number: usize,
     /// Every host process that has not been reaped.
     processes: SpinLock<Vec<HostPid>>,
+    /// Key and counter of numbers that no guest can guess.
+    secret: RandomState,
+    /// What is wrong with the stubs on purpose.
+    pub(super) control: NegativeControl,
+    count: AtomicU64,
 }
 
 /// How a child is.
@@ -39,18 +52,25 @@ pub(super) enum Child {
 }
 
 impl Host {
-    pub(super) fn new() -> Result<Host> {
+    pub(super) fn new(control: NegativeControl) -> Result<Host> {
         // SAFETY: no pointers; the new descriptor has no other owner.
         let report = unsafe {
             OwnedFd::from_raw_fd(check(libc::eventfd(0, libc::EFD_CLOEXEC).into())? as i32)
         };
         let area = Arc::new(ControlArea::new()?);
-        listen(report.as_raw_fd());
-        Ok(Host { area, report, processes: SpinLock::new(Rank::Leaf, Vec::new()) })
+        let number = listen(report.as_raw_fd())?;
+        let processes = SpinLock::new(Rank::Leaf, Vec::new());
+        let (secret, count) = (RandomState::new(), AtomicU64::new(0));
+        Ok(Host { area, report, number, processes, secret, count, control })
     }
 
     pub(super) fn report_fd(&self) -> i32 {
         self.report.as_raw_fd()
+    }
+    /// A number that nobody can guess. Not from the kernel's own source: when a stub is reset depends on
+    /// the host, and what a seeded run draws must not.
+    pub(super) fn secret(&self) -> u64 {
+        self.secret.hash_one(self.count.fetch_add(1, Ordering::Relaxed))
     }
     pub(super) fn born(&self, pid: HostPid) {
         self.processes.lock().push(pid);
@@ -62,8 +82,21 @@ impl Host {
         self.processes.lock().clone()
     }
 
+    /// Reads what has been reported, waiting for it. None: nothing can be read. And whether a child has died
+    /// or stopped: whose it is must be looked at after this.
+    fn read(&self) -> (Option<u64>, bool) {
+        let mut word = 0u64;
+        // SAFETY: the host writes eight bytes to a local.
+        let n = unsafe { libc::read(self.report_fd(), (&raw mut word).cast(), 8) };
+        let child = n != 8 || word >= report::CHILD;
+        if child {
+            TOLD[self.number].store(false, Ordering::SeqCst);
+        }
+        ((n == 8).then_some(word % report::CHILD), child)
+    }
+
     /// Waits until `enough` of the sum of reports. `alive` is asked when a child has died or
-    /// stopped: false ends the waiting.
+    /// stopped: false ends the waiting. Deaths before that may have been heard by others: look first (`deaths`).
     ///
     /// # Errors
     /// ESRCH if `alive` said so.
@@ -74,13 +107,9 @@ impl Host {
     ) -> Result<u64> {
         let mut sum = 0;
         while !enough(sum) {
-            let mut word = 0u64;
-            // SAFETY: the host writes eight bytes to a local.
-            let n = unsafe { libc::read(self.report_fd(), (&raw mut word).cast(), 8) };
-            if n == 8 {
-                sum += word % report::CHILD;
-            }
-            if (n != 8 || word >= report::CHILD) && !enough(sum) && !alive() {
+            let (word, child) = self.read();
+            sum += word.unwrap_or(0);
+            if child && !enough(sum) && !alive() {
                 return Err(Errno::ESRCH.into());
             }
         }
@@ -90,12 +119,9 @@ impl Host {
     /// Forgets what a server has reported that is dead now.
     pub(super) fn forget(&self) {
         let mut p = libc::pollfd { fd: self.report_fd(), events: libc::POLLIN, revents: 0 };
-        let mut word = 0u64;
-        // SAFETY: one descriptor, no waiting; then eight bytes to a local.
-        unsafe {
-            if libc::poll(&mut p, 1, 0) == 1 {
-                libc::read(self.report_fd(), (&raw mut word).cast(), 8);
-            }
+        // SAFETY: one descriptor, no waiting.
+        if unsafe { libc::poll(&mut p, 1, 0) } == 1 {
+            self.read();
         }
     }
 }
@@ -108,8 +134,14 @@ impl Drop for Host {
     }
 }
 
-/// Lets the SIGCHLD handler report to `fd`.
-fn listen(fd: i32) {
+/// Counts the children that have died or stopped, as far as the host has said so.
+#[inline]
+pub(super) fn deaths() -> u32 {
+    DEATHS.load(Ordering::SeqCst)
+}
+
+/// Lets the SIGCHLD handler report to `fd`; where it is in `REPORTS`.
+fn listen(fd: i32) -> Result<usize> {
     static HANDLER: Once = Once::new();
     HANDLER.call_once(|| {
         // SAFETY: an all-zero sigaction is valid; the handler is async-signal-safe.
@@ -121,11 +153,11 @@ fn listen(fd: i32) {
             libc::sigaction(libc::SIGCHLD, &action, std::ptr::null_mut());
         }
     });
-    let free = |slot: &&AtomicI32| {
-        slot.compare_exchange(0, fd, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-    };
-    let taken = REPORTS.iter().find(free);
-    debug_assert!(taken.is_some(), "{MACHINES} machines are enough for any test");
+    let free =
+        |slot: &AtomicI32| slot.compare_exchange(0, fd, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+    let number = REPORTS.iter().position(free).ok_or(Errno::EMFILE)?;
+    TOLD[number].store(false, Ordering::SeqCst);
+    Ok(number)
 }
 
 /// A child has died or stopped: whoever waits for a server hears it, and a CPU that waits for a
@@ -135,10 +167,11 @@ extern "C" fn on_child(_: i32) {
     unsafe {
         let errno = libc::__errno_location();
         let saved = *errno;
+        DEATHS.fetch_add(1, Ordering::SeqCst);
         let word = report::CHILD;
-        for slot in &REPORTS {
+        for (slot, told) in REPORTS.iter().zip(&TOLD) {
             let fd = slot.load(Ordering::SeqCst);
-            if fd != 0 {
+            if fd != 0 && !told.swap(true, Ordering::SeqCst) {
                 libc::write(fd, (&raw const word).cast(), 8);
             }
         }

@@ -7,7 +7,7 @@
 
 /// Where the text is mapped in every stub: exactly the range that Syscall User Dispatch
 /// lets call the host.
-pub(crate) const TEXT: u64 = 0x7fff_0000_0000;
+pub const TEXT: u64 = 0x7fff_0000_0000;
 /// High half of every address of the stub's own, for the filters.
 pub(crate) const TEXT_HIGH: u32 = (TEXT >> 32) as u32;
 /// Bytes of text.
@@ -21,16 +21,16 @@ pub(crate) const GUEST_HIGH: u32 = 0x7ffd;
 /// Number 0 and most guest threads of a space.
 pub(crate) const REGIONS: usize = 1024;
 /// Bytes of a K page.
-pub(crate) const K_SIZE: usize = 0x1000;
+pub const K_SIZE: usize = 0x1000;
 /// Bytes of an S region, a power of two: regions are aligned, so that a signal handler finds its
 /// own from the stack pointer.
-pub(crate) const S_SIZE: usize = 0x8000;
+pub const S_SIZE: usize = 0x8000;
 /// Where K pages are mapped in every stub.
-pub(crate) const K_BASE: u64 = TEXT + 0x1000_0000;
+pub const K_BASE: u64 = TEXT + 0x1000_0000;
 /// Bytes of all K pages.
 pub(crate) const K_LEN: usize = REGIONS * K_SIZE;
 /// Where S regions are mapped in every stub.
-pub(crate) const S_BASE: u64 = TEXT + 0x2000_0000;
+pub const S_BASE: u64 = TEXT + 0x2000_0000;
 /// Bytes of all S regions.
 pub(crate) const S_LEN: usize = REGIONS * S_SIZE;
 /// Bytes of one space in the control memfd: its K pages, then its S regions.
@@ -108,7 +108,7 @@ pub(crate) mod s {
     /// u64.
     pub(crate) const GS_BASE: usize = 32;
     /// u64: a result: the new process or thread, or what a failed operation said. Only a hint where
-    /// a guest could write it.
+    /// a guest could write it. Threads: what came with the last RESET.
     pub(crate) const RESULT: usize = 40;
     /// u64: address of the thread's K page, for a patched call to find quickly.
     pub(crate) const K: usize = 48;
@@ -199,6 +199,8 @@ pub(crate) mod uc {
     pub(crate) const FPSTATE: usize = 224;
     /// The siginfo lies behind it in a signal frame.
     pub(crate) const SIGINFO: usize = 304;
+    /// si_value in it.
+    pub(crate) const SI_VALUE: usize = 24;
     /// Bytes of both.
     pub(crate) const LEN: usize = SIGINFO + 128;
 }

@@ -37,6 +37,7 @@ use stub::Stub;
 use zygote::Zygote;
 
 pub use handoff::Policy;
+pub use layout::{K_BASE, K_SIZE, S_BASE, S_SIZE, TEXT};
 
 /// Most stubs kept ready beyond the wanted number, when many processes have ended.
 const MAX_READY: usize = 16;
@@ -52,11 +53,35 @@ pub struct Options {
     pub ready_stubs: usize,
     /// Whether the kernel patches call sites: guests' gs base is ours then.
     pub patch: bool,
+    /// Always None but in tests of the tests.
+    pub control: NegativeControl,
+}
+
+/// A safety test that cannot fail proves nothing: stubs with a fault that a test must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum NegativeControl {
+    /// Stubs as they should be.
+    #[default]
+    None,
+    /// Both filters allow getpid from everywhere.
+    LetGetpidThrough,
+    /// The extended state is not restored.
+    NoXrstor,
+}
+
+/// The stub's text as mapped at [`TEXT`], for tests that jump to certain places of it.
+pub fn stub_text() -> Vec<u8> {
+    text::build(NegativeControl::None).to_vec()
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { handoff: Policy::Auto, ready_stubs: 4, patch: false }
+        Options {
+            handoff: Policy::Auto,
+            ready_stubs: 4,
+            patch: false,
+            control: NegativeControl::None,
+        }
     }
 }
 
@@ -124,7 +149,7 @@ impl ShmMachine {
             return Err(at("extended state of this CPU")(Errno::EOVERFLOW.into()));
         }
         let handoff = Handoff::new(options.handoff);
-        let host = Arc::new(Host::new().map_err(at("control pages"))?);
+        let host = Arc::new(Host::new(options.control).map_err(at("control pages"))?);
         let mut zygote = Zygote::start(&host, &phys).map_err(at("zygote"))?;
         let mut first = zygote.spawn().map_err(at("first stub"))?;
         // Needs Syscall User Dispatch (Linux 5.11) and seccomp filters.
@@ -187,12 +212,24 @@ impl ShmMachine {
             match zygote.spawn() {
                 Err(e) if e == Errno::ESRCH => log::warn!("the zygote was killed"),
                 result => {
+                    self.look_after_twin(&mut zygote);
                     self.pool.lock().zygote = Some(zygote);
                     return result;
                 }
             }
         }
         err(Errno::EAGAIN)
+    }
+
+    /// Replaces the twin if somebody has killed it: both must not be lost.
+    fn look_after_twin(&self, zygote: &mut Zygote) {
+        let lost = self.pool.lock().twin.take_if(|t| !t.lives());
+        if lost.is_some() {
+            log::warn!("the zygote's twin was killed");
+            drop(lost);
+            let twin = zygote.twin().ok();
+            self.pool.lock().twin = twin;
+        }
     }
 
     /// Takes the zygote out of the pool; if it is lost, its twin, which gets a twin in turn.
@@ -204,9 +241,14 @@ impl ShmMachine {
             }
             pool.twin.take()
         };
-        let Some(mut zygote) = twin else {
-            log::error!("the zygote and its twin were both killed: no more processes");
-            return err(Errno::EAGAIN);
+        let mut zygote = match twin {
+            Some(z) => z,
+            None if crate::ptrace::fork_is_forbidden() => {
+                log::error!("the zygote and its twin were both killed: no more processes");
+                return err(Errno::EAGAIN);
+            }
+            None => Zygote::start(&self.host, &self.phys)
+                .inspect_err(|e| log::error!("a new zygote: {e}"))?,
         };
         let twin = zygote.twin().ok();
         self.pool.lock().twin = twin;

@@ -8,7 +8,7 @@ use base::{Errno, PAGE_SIZE, Result, err};
 use super::control::{Region, Slot};
 use super::handoff::{Handoff, Lost, Placed};
 use super::host::{self, Host, futex_wake};
-use super::layout::{Operation, REGIONS, S_SIZE, TEXT, THREAD_FLAGS, event, k, report, s};
+use super::layout::{K_SIZE, Operation, REGIONS, S_SIZE, TEXT, THREAD_FLAGS, event, k, report, s};
 use crate::queue::{Kind, Op, host_prot};
 use crate::space::{Halt, MappingServer};
 use crate::sys::{self, HostPid};
@@ -37,8 +37,10 @@ pub(super) struct Stub {
     server: Region,
     /// Number of the last batch.
     go: u32,
-    /// How many guest threads there are, parked or not.
-    threads: usize,
+    /// `host::deaths` when the process was last looked at.
+    deaths: u32,
+    /// The guest threads, parked or not.
+    tids: Vec<HostPid>,
     parked: Vec<GuestTask>,
     dead: bool,
     /// Something in it did what it never does: not for another guest.
@@ -54,7 +56,8 @@ impl Stub {
             slot,
             server,
             go: 0,
-            threads: 0,
+            deaths: host::deaths().wrapping_sub(1),
+            tids: Vec::new(),
             parked: Vec::new(),
             dead: false,
             suspect: false,
@@ -67,6 +70,12 @@ impl Stub {
 
     /// Lets the server execute `n` operations of its page.
     fn execute(&mut self, n: usize) -> Result<(), Halt> {
+        let deaths = host::deaths();
+        if self.deaths != deaths {
+            // Others may have read the news.
+            self.deaths = deaths;
+            self.is_alive();
+        }
         if self.dead {
             return Err(Halt::Dead);
         }
@@ -99,7 +108,7 @@ impl Stub {
         if let Some(task) = self.parked.pop() {
             return Ok(task);
         }
-        let number = self.threads + 1;
+        let number = self.tids.len() + 1;
         if number >= REGIONS {
             return err(Errno::EAGAIN);
         }
@@ -124,12 +133,16 @@ impl Stub {
             Err(Halt::Failed(e, _)) => return err(e),
             Err(Halt::Dead) => return err(Errno::ESRCH),
         }
-        self.threads = number;
         let tid = self.server.s64(s::RESULT).load(Ordering::Relaxed) as HostPid;
         let placed = Placed { pid: self.pid, tid, on: None };
-        let ready = handoff.wait(&region, &placed, 1).is_ok()
-            && region.s32(s::TYPE).load(Ordering::Relaxed) == event::READY
-            && sys::is_thread_of(self.pid, tid);
+        // Siblings can write both the id and the report. But one that is a thread of this process, and
+        // none of the others, is the right one; and before its locks are closed it takes no signal.
+        let known = tid == self.pid || self.tids.contains(&tid);
+        let ready = !known
+            && sys::is_thread_of(self.pid, tid)
+            && handoff.wait_soon(&region, &placed, 1).is_ok()
+            && region.s32(s::TYPE).load(Ordering::Relaxed) == event::READY;
+        self.tids.push(tid);
         if !ready {
             log::error!("stub {}: a guest thread could not be armed", self.pid);
             self.bury();
@@ -150,8 +163,8 @@ impl Stub {
     pub(super) fn reset(&mut self, handoff: &Handoff) -> bool {
         if self.dead
             || self.suspect
-            || self.threads > KEEP_THREADS
-            || self.parked.len() != self.threads
+            || self.tids.len() > KEEP_THREADS
+            || self.parked.len() != self.tids.len()
             || self.unmap_all().is_err()
         {
             return false;
@@ -160,27 +173,52 @@ impl Stub {
         // registers of its own choice: a kick with RESET makes it start anew, from what the host has
         // put into its stack pointer.
         for t in &self.parked {
+            t.region.k32(k::RESET).store(1, Ordering::SeqCst);
+        }
+        // A second time if there are several: in the first one each may have answered for another.
+        // In the second no thread is left that would: all have at least begun to start anew.
+        let rounds = self.parked.len().min(2);
+        if (0..rounds).any(|_| !self.start_anew(handoff)) {
+            return false;
+        }
+        for t in &self.parked {
             let r = &t.region;
-            r.k32(k::RESET).store(1, Ordering::Relaxed);
+            r.k32(k::RESET).store(0, Ordering::SeqCst);
+            r.s_clear(s::TYPE, S_SIZE - s::TYPE);
+            r.k_clear(k::FS_BASE, k::STACK);
+        }
+        self.server.s_clear(0, PAGE_SIZE);
+        self.server.k_clear(k::COUNT, K_SIZE);
+        // What is left in the other regions the next guest could read, and a thread in the text use.
+        self.slot.untouched(0, PAGE_SIZE, 1) && self.slot.untouched(self.tids.len() + 1, 0, REGIONS)
+    }
+
+    /// Makes every guest thread start anew and waits for it. That a thread has is not proved by its
+    /// event, which could be its own work: it is by a number that comes with the signal, which the
+    /// handler copies when it has looked at RESET. Until then only the host knows it.
+    fn start_anew(&mut self, handoff: &Handoff) -> bool {
+        let mut numbers = [0; KEEP_THREADS];
+        for (t, number) in self.parked.iter().zip(&mut numbers) {
+            *number = self.host.secret();
+            let r = &t.region;
             r.k32(k::SLEEP).store(1, Ordering::Relaxed);
             r.s32(s::EV).swap(0, Ordering::SeqCst);
-            sys::kick(t.placed.pid, t.placed.tid);
+            if sys::kick_with(t.placed.pid, t.placed.tid, *number).is_err() {
+                return false;
+            }
         }
-        for t in &mut self.parked {
+        for (t, number) in self.parked.iter_mut().zip(numbers) {
             let r = &t.region;
             let want = r.k32(k::GO).load(Ordering::Relaxed).wrapping_add(1);
             if handoff.wait_soon(r, &t.placed, want).is_err()
                 || r.s32(s::TYPE).load(Ordering::Relaxed) != event::READY
+                || r.s64(s::RESULT).load(Ordering::Relaxed) != number
             {
+                log::debug!("stub {}: a thread does not start anew", self.pid);
                 return false;
             }
             t.event = want;
         }
-        for t in &self.parked {
-            t.region.k32(k::RESET).store(0, Ordering::SeqCst);
-            t.region.s_clear(s::TYPE, S_SIZE - s::TYPE);
-        }
-        self.server.s_clear(0, PAGE_SIZE);
         true
     }
 
@@ -265,3 +303,7 @@ impl Drop for Stub {
         self.bury();
     }
 }
+
+#[cfg(test)]
+#[path = "stub_tests.rs"]
+mod tests;

@@ -17,7 +17,7 @@
 .globl umbra_shm_begin, umbra_shm_end, umbra_shm_handler
 .globl umbra_shm_space, umbra_shm_space_end, umbra_shm_thread, umbra_shm_thread_end
 .globl umbra_shm_at_space_clone, umbra_shm_at_thread_clone, umbra_shm_at_server
-.globl umbra_shm_at_wake, umbra_shm_at_wait, umbra_shm_at_yield
+.globl umbra_shm_at_wake, umbra_shm_at_wait, umbra_shm_at_yield, umbra_shm_at_unmask
 .globl umbra_shm_patched
 # ---- the zygote: executed with descriptors 0 to 3 as in `layout::fd` ----
 umbra_shm_begin:
@@ -230,11 +230,6 @@ umbra_shm_thread:
    lea rdi, [rbp + {k_stack}]
    xor esi, esi
    umbra_shm_must {sigaltstack}
-   mov edi, 2
-   movabs rsi, {text} + {zeros}
-   xor edx, edx
-   mov r10d, 8
-   umbra_shm_must {rt_sigprocmask}
    mov edi, {set_dispatch}
    mov esi, 1
    movabs rdx, {text}
@@ -245,6 +240,16 @@ umbra_shm_thread:
    xor esi, esi
    movabs rdx, {text} + {thread_filter}
    umbra_shm_must {seccomp}
+# Signals last. Their frames can be written by siblings, so that the first one may go on anywhere:
+# all locks must be closed by then.
+   mov edi, 2
+   movabs rsi, {text} + {zeros}
+   xor edx, edx
+   mov r10d, 8
+   umbra_shm_call {rt_sigprocmask}
+umbra_shm_at_unmask:
+   test rax, rax
+   jnz umbra_shm_dead
 umbra_shm_thread_end:
    mov edi, {ev_ready}
    jmp umbra_shm_post
@@ -383,7 +388,15 @@ umbra_shm_resume:
    mov eax, [rbp + {k_features}]
    mov edx, [rbp + {k_features} + 4]
    jmp umbra_shm_leave_full
-1: lea rsp, [rbx + {s_size} - 16]        # whatever it was doing: start anew
+# Whatever it was doing: start anew. What came with the kick says that we have been here.
+1: mov rax, [rsi + {si_value}]
+   mov [rbx + {s_result}], rax
+   xor eax, eax                          # selectors of the last guest
+   mov ds, eax
+   mov es, eax
+   mov fs, eax
+   mov gs, eax
+   lea rsp, [rbx + {s_size} - 16]
    mov edi, {ev_ready}
    jmp umbra_shm_post
 # A patched call that cannot be made here: single-stepped (the trap must not come in the stub's

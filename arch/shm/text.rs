@@ -19,6 +19,7 @@ use std::os::fd::OwnedFd;
 use base::Result;
 use zerocopy::IntoBytes;
 
+use super::NegativeControl;
 use super::filter;
 use super::layout::{
     self as l, HOST_TOP, K_BASE, K_LEN, S_BASE, S_LEN, S_SIZE, SPACE_FLAGS, TEXT, TEXT_LEN,
@@ -41,7 +42,7 @@ const SERVER_FILTER: usize = 0x1100;
 const THREAD_FILTER: usize = 0x1c00;
 
 // Constants, by offset in the page.
-const ZEROS: usize = DATA;
+pub(super) const ZEROS: usize = DATA;
 const ONES: usize = DATA + 8;
 const DONE: usize = DATA + 16;
 const FAILED: usize = DATA + 24;
@@ -111,6 +112,7 @@ global_asm!(
     s_fs_base = const s::FS_BASE,
     s_gs_base = const s::GS_BASE,
     s_result = const s::RESULT,
+    si_value = const uc::SI_VALUE,
     s_regs = const s::REGS,
     s_k = const s::K,
     s_kicked = const s::KICKED,
@@ -165,6 +167,7 @@ unsafe extern "C" {
     static umbra_shm_at_wake: u8;
     static umbra_shm_at_wait: u8;
     static umbra_shm_at_yield: u8;
+    static umbra_shm_at_unmask: u8;
     static umbra_shm_patched: u8;
 }
 
@@ -194,6 +197,8 @@ pub(crate) enum Label {
     AtWait,
     /// A guest thread lets another one run.
     AtYield,
+    /// A guest thread lets signals in.
+    AtUnmask,
     /// Where patched call sites enter.
     Patched,
 }
@@ -213,6 +218,7 @@ pub(crate) fn address(label: Label) -> u64 {
         Label::AtWake => &raw const umbra_shm_at_wake,
         Label::AtWait => &raw const umbra_shm_at_wait,
         Label::AtYield => &raw const umbra_shm_at_yield,
+        Label::AtUnmask => &raw const umbra_shm_at_unmask,
         Label::Patched => &raw const umbra_shm_patched,
     };
     TEXT + (at.addr() - (&raw const umbra_shm_begin).addr() + CODE) as u64
@@ -225,13 +231,18 @@ fn code() -> &'static [u8] {
 }
 
 /// The image.
-pub(crate) fn build() -> [u8; IMAGE] {
+pub(crate) fn build(control: NegativeControl) -> [u8; IMAGE] {
     let mut page = [0u8; IMAGE];
     elf_header(&mut page, LOW, LOW + CODE as u64);
     let mut put = |at: usize, bytes: &[u8]| page[at..at + bytes.len()].copy_from_slice(bytes);
     let code = code();
     assert!(CODE + code.len() <= DATA, "the stub's text outgrew its place");
     put(CODE, code);
+    if control == NegativeControl::NoXrstor {
+        for at in (0..code.len()).filter(|&at| code[at..].starts_with(b"\x48\x0f\xae\x2e")) {
+            put(CODE + at, b"\x90\x90\x90\x90");
+        }
+    }
     put(ONES, &u64::MAX.to_le_bytes());
     put(DONE, &report::DONE.to_le_bytes());
     put(FAILED, &report::FAILED.to_le_bytes());
@@ -242,7 +253,9 @@ pub(crate) fn build() -> [u8; IMAGE] {
     put(SIGACTION, &address(Label::Handler).to_le_bytes());
     put(SIGACTION + 8, &flags.to_le_bytes());
     put(SIGNALS, &HANDLED.map(|s| s as u8));
-    for (at, program) in [(SERVER_FILTER, filter::server()), (THREAD_FILTER, filter::thread())] {
+    for (at, program) in
+        [(SERVER_FILTER, filter::server(control)), (THREAD_FILTER, filter::thread(control))]
+    {
         put(at, &(program.len() as u64).to_le_bytes());
         put(at + 8, &(TEXT + at as u64 + 16).to_le_bytes());
         put(at + 16, program.as_bytes());
@@ -253,8 +266,8 @@ pub(crate) fn build() -> [u8; IMAGE] {
 }
 
 /// It in a memfd that nobody can change any more.
-pub(crate) fn sealed_memfd() -> Result<OwnedFd> {
-    seal(&build())
+pub(crate) fn sealed_memfd(control: NegativeControl) -> Result<OwnedFd> {
+    seal(&build(control))
 }
 
 const _: () = assert!(ZEROS.is_multiple_of(8) && SIGNALS + HANDLED.len() < SERVER_FILTER);
@@ -266,7 +279,7 @@ mod tests {
 
     #[test]
     fn image_has_everything_in_it() {
-        let page = build();
+        let page = build(NegativeControl::None);
         let at = |l| (address(l) - TEXT) as usize;
         assert_eq!(&page[..4], b"\x7fELF");
         // A system call is two bytes, and what a filter sees is the address behind it.

@@ -263,7 +263,9 @@ impl ShmThread {
                 SYS_USER_DISPATCH => false,
                 _ => return None, // sent by somebody on the host
             };
-            let nr = if code == SYS_SECCOMP { nr } else { c.load(r, RAX) };
+            // As Linux takes it: an int.
+            let number = |rax: u64| i64::from(rax as i32).cast_unsigned();
+            let nr = number(if code == SYS_SECCOMP { nr } else { c.load(r, RAX) });
             // rdi, rsi, rdx, r10, r8, r9
             let args = [8, 9, 12, 2, 0, 1].map(|w| c.load(r, w));
             let wide = c.word(r, uc::CS) & 0xffff == USER_CS;

@@ -39,9 +39,8 @@ impl Drop for Zygote {
 impl Zygote {
     /// Makes the first one, at boot: forking the kernel is dear, and forbidden later.
     pub(super) fn start(host: &Arc<Host>, phys: &PhysMem) -> Result<Zygote> {
-        let image = text::sealed_memfd()?;
-        let slot = host.area.take()?;
-        assert_eq!(slot.offset(), 0, "the first zygote maps the first slot");
+        let image = text::sealed_memfd(host.control)?;
+        let slot = host.area.take_first()?; // the one that the image maps
         let fds = [phys.fd().as_raw_fd(), host.area.fd(), host.report_fd(), image.as_raw_fd()];
         let pid = fork_stub(None, &fds, 3)?;
         host.born(pid);
@@ -59,6 +58,9 @@ impl Zygote {
     /// Asks for a process in `slot`, which is cleared: a twin, or a space. Its id, when it has
     /// reported that it waits.
     fn clone_into(&mut self, slot: &Slot, twin: bool) -> Result<HostPid> {
+        if !self.lives() {
+            return Err(Errno::ESRCH.into());
+        }
         let kernel = std::process::id();
         slot.region(0).k32(k::KERNEL).store(kernel, Ordering::Relaxed);
         let mine = self.slot.region(0);
@@ -82,6 +84,11 @@ impl Zygote {
                 Ok(pid)
             }
         }
+    }
+
+    /// Whether nobody has killed it.
+    pub(super) fn lives(&self) -> bool {
+        host::lives(self.pid)
     }
 
     /// A second zygote, cloned from this one.

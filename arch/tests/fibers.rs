@@ -1,10 +1,16 @@
-//! Kernel stacks.
+//! Kernel stacks, and idling: what of a virtual CPU needs no machine. (Machines have children, whose SIGCHLD is an
+//! interrupt to any virtual CPU of the process.)
+
+mod common;
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arch::switch::{Fiber, exit_to, switch};
+use arch::{clock, cpu, timer};
+use common::{Random, enter_cpu};
 
 type Slot = Arc<OnceLock<Arc<Fiber>>>;
 
@@ -140,4 +146,43 @@ fn overflow_is_named() {
     assert!(!out.status.success());
     let text = String::from_utf8_lossy(&out.stderr);
     assert!(text.contains("kernel stack overflow"), "{text}");
+}
+
+#[test]
+fn idling_ends_by_deadline_and_by_kick() {
+    let id = enter_cpu();
+    let start = clock::monotonic();
+    cpu::idle(Some(start + Duration::from_millis(20)));
+    assert!(clock::monotonic() >= start + Duration::from_millis(20));
+    assert!(!cpu::pending());
+    // The timer ends it, too.
+    timer::arm(Some(clock::monotonic() + Duration::from_millis(5)));
+    cpu::idle(None);
+    assert!(cpu::take_pending() && !cpu::take_pending());
+    // And kicks, at any moment.
+    let round = Arc::new(AtomicU64::new(0));
+    let theirs = round.clone();
+    let n = 5_000;
+    let kicker = cpu::device_thread("kicker", move || {
+        let mut random = Random(5);
+        for i in 0..n {
+            while theirs.load(Ordering::SeqCst) != i {
+                std::thread::yield_now();
+            }
+            for _ in 0..random.below(3000) {
+                std::hint::spin_loop();
+            }
+            cpu::kick(id);
+        }
+    })
+    .expect("thread");
+    for i in 0..n {
+        while !cpu::take_pending() {
+            cpu::idle(None);
+        }
+        round.store(i + 1, Ordering::SeqCst);
+    }
+    kicker.join().expect("no panic");
+    assert_eq!(cpu::id(), Some(id));
+    assert!(cpu::enter(id).is_err());
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use arch::{Event, Machine, clock, cpu, timer};
+use arch::{Event, clock, cpu, timer};
 use base::UserAddr;
-use common::{CODE, DATA, DATA_FRAME, Random, enter_cpu, guest, rw};
+use common::{CODE, DATA, DATA_FRAME, Kind, Random, enter_cpu, guest, rw};
 
 /// `1: inc %r12; jmp 1b`
 const SPIN: &[u8] = b"\x49\xff\xc4\xeb\xfb";
@@ -36,11 +36,10 @@ fn watchdog(seconds: u64) -> Arc<AtomicBool> {
     done
 }
 
-#[test]
-fn timer_takes_a_spinning_guest_back() {
+fn timer_takes_a_spinning_guest_back(kind: Kind) {
     enter_cpu();
     let done = watchdog(60);
-    let (_m, _s, mut t) = guest(SPIN);
+    let (_m, _s, mut t) = guest(kind, SPIN);
     for _ in 0..200 {
         let due = clock::monotonic() + Duration::from_micros(100);
         timer::arm(Some(due));
@@ -54,11 +53,10 @@ fn timer_takes_a_spinning_guest_back() {
     done.store(true, Ordering::SeqCst);
 }
 
-#[test]
-fn no_kick_around_the_entry_is_lost() {
+fn no_kick_around_the_entry_is_lost(kind: Kind) {
     enter_cpu();
     let done = watchdog(500);
-    let (_m, _s, mut t) = guest(SPIN);
+    let (_m, _s, mut t) = guest(kind, SPIN);
     let mut random = Random(0x1234_5678_9abc);
     // Each round arms one expiry near the moment of entry and must come back by it: the guest never
     // traps by itself.
@@ -69,11 +67,10 @@ fn no_kick_around_the_entry_is_lost() {
     done.store(true, Ordering::SeqCst);
 }
 
-#[test]
-fn kicks_from_another_thread_arrive_with_what_they_announce() {
+fn kicks_from_another_thread_arrive_with_what_they_announce(kind: Kind) {
     let id = enter_cpu();
     let done = watchdog(200);
-    let (_m, _s, mut t) = guest(SPIN);
+    let (_m, _s, mut t) = guest(kind, SPIN);
     let (sent, seen) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let n = rounds(20_000);
     let (tell, answer) = (sent.clone(), seen.clone());
@@ -100,15 +97,14 @@ fn kicks_from_another_thread_arrive_with_what_they_announce() {
     done.store(true, Ordering::SeqCst);
 }
 
-#[test]
-fn kicks_disturb_nothing() {
+fn kicks_disturb_nothing(kind: Kind) {
     // 1: inc %r12; mov $39,%eax; syscall; cmp %r12,%rax; jne 9f; mov %r13,%rcx; 2: dec %rcx; jnz 2b;
     // incq (%r14); jmp 1b; 9: ud2
     let body = b"\x49\xff\xc4\xb8\x27\0\0\0\x0f\x05\x4c\x39\xe0\x75\x0d\x4c\x89\xe9\x48\xff\xc9\
                  \x75\xfb\x49\xff\x06\xeb\xe4\x0f\x0b";
     enter_cpu();
     let done = watchdog(300);
-    let (m, s, mut t) = guest(body);
+    let (m, s, mut t) = guest(kind, body);
     m.phys().write(DATA_FRAME.addr(), &[0; 8]);
     (t.regs_mut().r13, t.regs_mut().r14) = (1, DATA);
     let mut random = Random(7);
@@ -147,43 +143,9 @@ fn kicks_disturb_nothing() {
     done.store(true, Ordering::SeqCst);
 }
 
-#[test]
-fn idling_ends_by_deadline_and_by_kick() {
-    let id = enter_cpu();
-    let done = watchdog(60);
-    let start = clock::monotonic();
-    cpu::idle(Some(start + Duration::from_millis(20)));
-    assert!(clock::monotonic() >= start + Duration::from_millis(20));
-    assert!(!cpu::pending());
-    // The timer ends it, too.
-    timer::arm(Some(clock::monotonic() + Duration::from_millis(5)));
-    cpu::idle(None);
-    assert!(cpu::take_pending() && !cpu::take_pending());
-    // And kicks, at any moment.
-    let round = Arc::new(AtomicU64::new(0));
-    let theirs = round.clone();
-    let n = 5_000;
-    let kicker = cpu::device_thread("kicker", move || {
-        let mut random = Random(5);
-        for i in 0..n {
-            while theirs.load(Ordering::SeqCst) != i {
-                std::thread::yield_now();
-            }
-            for _ in 0..random.below(3000) {
-                std::hint::spin_loop();
-            }
-            cpu::kick(id);
-        }
-    })
-    .expect("thread");
-    for i in 0..n {
-        while !cpu::take_pending() {
-            cpu::idle(None);
-        }
-        round.store(i + 1, Ordering::SeqCst);
-    }
-    kicker.join().expect("no panic");
-    assert_eq!(cpu::id(), Some(id));
-    assert!(cpu::enter(id).is_err());
-    done.store(true, Ordering::SeqCst);
+both! {
+    timer_takes_a_spinning_guest_back
+    no_kick_around_the_entry_is_lost
+    kicks_from_another_thread_arrive_with_what_they_announce
+    kicks_disturb_nothing
 }

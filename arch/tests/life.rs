@@ -9,64 +9,75 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use arch::{Event, Machine, Regs, Space, Thread};
+use arch::{Event, Regs, Space, Thread};
 use base::{Errno, Pfn, UserAddr};
-use common::{CODE, DATA, DATA_FRAME, Random, call_nr, guest, machine, rw, space_with, thread_at};
+use common::{
+    CODE, DATA, DATA_FRAME, Kind, Random, call_nr, guest, machine, rw, space_with, thread_at,
+};
 
 /// `1: incq (%rdi); mov $39,%eax; syscall; add $4096,%rdi; jmp 1b`
 const TOUCH: &[u8] = b"\x48\xff\x07\xb8\x27\0\0\0\x0f\x05\x48\x81\xc7\0\x10\0\0\xeb\xed";
 /// `mov $39,%eax; syscall; jmp back`
 const CALLS: &[u8] = b"\xb8\x27\0\0\0\x0f\x05\xeb\xf7";
 
-fn lines(maps: &str) -> Vec<&str> {
-    maps.lines().collect()
-}
-
-#[test]
-fn a_stub_has_nothing_of_the_host() {
-    let m = machine();
-    for pid in m.host_tasks() {
+fn a_stub_has_nothing_of_the_host(kind: Kind) {
+    let m = machine(kind);
+    let known: &[&str] = match kind {
+        // Text and requests.
+        Kind::Ptrace => &["7fffffffd000-7fffffffe000 r-xs", "7fffffffe000-7ffffffff000 r--s"],
+        // Text, K pages, S regions.
+        Kind::Shm => &[
+            "7fff00000000-7fff00001000 r-xs",
+            "7fff10000000-7fff10400000 r--s",
+            "7fff20000000-7fff22000000 rw-s",
+        ],
+    };
+    let vsyscall = "ffffffffff600000-ffffffffff601000 --xp";
+    let tasks = m.host_tasks();
+    let status = |pid: i32, tid: i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).expect("status")
+    };
+    for &pid in &tasks {
         let maps = common::host_maps(pid);
-        let ranges: BTreeSet<&str> =
-            lines(&maps).iter().filter_map(|l| l.split(' ').next()).collect();
-        let known = [
-            "7fffffffd000-7fffffffe000",
-            "7fffffffe000-7ffffffff000",
-            "ffffffffff600000-ffffffffff601000",
-        ];
-        assert!(ranges.iter().all(|r| known.contains(r)), "{maps}");
-        assert!(!maps.contains("rw") && !maps.contains("-w"), "{maps}");
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
-        assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+        // The range and its rights.
+        let range = |l: &str| l.split(' ').take(2).collect::<Vec<_>>().join(" ");
+        let found: BTreeSet<String> = maps.lines().map(range).collect();
+        assert!(found.iter().all(|r| known.contains(&&**r) || r == vsyscall), "{maps}");
+        assert!(known.iter().all(|r| found.contains(*r)), "{maps}");
+        assert!(status(pid, pid).contains("NoNewPrivs:\t1"));
         let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("limits");
         let core = limits.lines().find(|l| l.starts_with("Max core")).expect("core");
         assert_eq!(core.split_whitespace().nth(4), Some("0"));
     }
-    let filtered = |pid: &i32| {
-        let s = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
-        s.contains("Seccomp:\t2")
-    };
-    let fds = |pid: &i32| std::fs::read_dir(format!("/proc/{pid}/fd")).expect("fds").count();
-    let tasks = m.host_tasks();
-    // Zygote, server, guest task, the zygote's twin.
-    assert_eq!(tasks.len(), 4);
-    let mut kinds: Vec<(bool, usize)> = tasks.iter().map(|p| (filtered(p), fds(p))).collect();
+    // Filters and descriptors of each host task, sorted.
+    let mut kinds: Vec<(u32, usize)> = Vec::new();
+    for &pid in &tasks {
+        for tid in common::host_threads(pid) {
+            let text = status(pid, tid);
+            let filters = text.lines().find_map(|l| l.strip_prefix("Seccomp_filters:"));
+            let fds = std::fs::read_dir(format!("/proc/{pid}/task/{tid}/fd")).expect("fds").count();
+            kinds.push((filters.expect("Linux 5.9").trim().parse().expect("a number"), fds));
+        }
+    }
     kinds.sort_unstable();
-    assert_eq!(kinds, [(false, 2), (false, 2), (true, 0), (true, 1)]);
+    match kind {
+        // Zygote, the zygote's twin, server, guest task.
+        Kind::Ptrace => assert_eq!(kinds, [(0, 2), (0, 2), (1, 1), (2, 0)]),
+        // A server has guest memory and where it reports to, the zygotes the control pages, too.
+        Kind::Shm => assert_eq!(kinds, [(1, 2), (1, 3), (1, 3), (2, 0)]),
+    }
     for pid in &tasks {
-        // Fields of stat behind the name in parentheses: state, parent, group, session.
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
-        let fields: Vec<&str> =
-            stat.rsplit(") ").next().expect("fields").split_whitespace().collect();
-        let (group, session) = (fields[2], fields[3]);
-        assert_eq!(group, session);
-        assert!(tasks.iter().any(|t| t.to_string() == session), "a session of its own");
+        let (group, session) = common::group_and_session(*pid);
+        match kind {
+            Kind::Ptrace => assert_eq!(group, session),
+            Kind::Shm => assert!(tasks.contains(&group)),
+        }
+        assert!(tasks.contains(&session), "a session of its own");
     }
 }
 
-#[test]
-fn pages_appear_change_and_vanish() {
-    let (m, s, _) = guest(TOUCH);
+fn pages_appear_change_and_vanish(kind: Kind) {
+    let (m, s, _) = guest(kind, TOUCH);
     let mut r = Regs::initial(CODE, 0);
     r.rdi = 0x100_0000;
     let mut t = s.clone().new_thread(&r, None).expect("task");
@@ -118,9 +129,8 @@ fn pages_appear_change_and_vanish() {
     assert_eq!(u64::from_le_bytes(word), 8);
 }
 
-#[test]
-fn a_refused_batch_drops_everything_and_says_so() {
-    let (_m, s, mut t) = guest(CALLS);
+fn a_refused_batch_drops_everything_and_says_so(kind: Kind) {
+    let (_m, s, mut t) = guest(kind, CALLS);
     assert_eq!(call_nr(common::run(&mut t)), 39);
     let before = s.generation();
     // mprotect of nothing: the host answers ENOMEM.
@@ -132,9 +142,8 @@ fn a_refused_batch_drops_everything_and_says_so() {
     assert_eq!(call_nr(common::run(&mut t)), 39);
 }
 
-#[test]
-fn too_many_host_mappings_are_dropped_in_time() {
-    let m = machine();
+fn too_many_host_mappings_are_dropped_in_time(kind: Kind) {
+    let m = machine(kind);
     let s = m.new_space().expect("stub");
     let frames = u64::from(m.phys().pages());
     // Every other page, each with a frame that does not continue the last one's.
@@ -159,9 +168,8 @@ fn too_many_host_mappings_are_dropped_in_time() {
     assert_eq!(s.generation(), 0);
 }
 
-#[test]
-fn threads_share_a_space_and_are_reused() {
-    let (m, s, _) = guest(CALLS);
+fn threads_share_a_space_and_are_reused(kind: Kind) {
+    let (m, s, _) = guest(kind, CALLS);
     let mut threads: Vec<_> = (0..8).map(|_| thread_at(&s, CODE)).collect();
     for round in 0..20i64 {
         for t in &mut threads {
@@ -179,9 +187,8 @@ fn threads_share_a_space_and_are_reused() {
     }
 }
 
-#[test]
-fn spaces_are_reused_empty() {
-    let m = machine();
+fn spaces_are_reused_empty(kind: Kind) {
+    let m = machine(kind);
     for round in 0..30u64 {
         let s = space_with(&m, CALLS);
         let mut t = thread_at(&s, CODE);
@@ -207,10 +214,13 @@ fn kill(pid: i32, signal: &str) {
     ok.expect("a kill program");
 }
 
-#[test]
-fn death_of_any_task_is_an_event() {
-    for victim in 0..2 {
-        let m = machine();
+fn death_of_any_task_is_an_event(kind: Kind) {
+    let tasks = match kind {
+        Kind::Ptrace => 3, // server and two guest tasks
+        Kind::Shm => 1,
+    };
+    for victim in 0..tasks {
+        let m = machine(kind);
         let before: BTreeSet<i32> = m.host_tasks().into_iter().collect();
         let keep = m.new_space().expect("the pooled stub");
         let s = space_with(&m, CALLS);
@@ -218,7 +228,7 @@ fn death_of_any_task_is_an_event() {
         let mut sibling = thread_at(&s, CODE);
         assert_eq!(call_nr(common::run(&mut t)), 39);
         let mine: Vec<i32> = m.host_tasks().into_iter().filter(|p| !before.contains(p)).collect();
-        assert_eq!(mine.len(), 3);
+        assert_eq!(mine.len(), tasks);
         kill(mine[victim], "-KILL");
         std::thread::sleep(Duration::from_millis(20));
         s.map(UserAddr(DATA), DATA_FRAME, 1, rw(), true);
@@ -239,9 +249,19 @@ fn death_of_any_task_is_an_event() {
     }
 }
 
-#[test]
-fn the_zygote_is_replaced() {
-    let m = machine();
+/// The zygote and its twin.
+fn zygotes(m: &common::TestMachine) -> Vec<i32> {
+    let is_one = |&pid: &i32| match m.kind {
+        Kind::Ptrace => std::fs::read_to_string(format!("/proc/{pid}/status"))
+            .is_ok_and(|s| s.contains("Seccomp:\t0")),
+        // Both lead a session, and so does nobody else.
+        Kind::Shm => common::group_and_session(pid).1 == pid,
+    };
+    m.host_tasks().into_iter().filter(is_one).collect()
+}
+
+fn the_zygote_is_replaced(kind: Kind) {
+    let m = machine(kind);
     let original = m.host_tasks();
     let use_a_stub = || {
         let s = space_with(&m, CALLS);
@@ -261,18 +281,13 @@ fn the_zygote_is_replaced() {
         held.push(use_a_stub());
         held.push(use_a_stub());
         assert!(victims.iter().all(|v| !m.host_tasks().contains(v)));
-        let unfiltered = |pid: &i32| {
-            std::fs::read_to_string(format!("/proc/{pid}/status"))
-                .is_ok_and(|s| s.contains("Seccomp:\t0"))
-        };
-        victims = m.host_tasks().into_iter().filter(unfiltered).collect();
+        victims = zygotes(&m);
         assert_eq!(victims.len(), 2, "{before:?} {:?}", m.host_tasks());
     }
 }
 
-#[test]
-fn death_storm() {
-    let m = machine();
+fn death_storm(kind: Kind) {
+    let m = machine(kind);
     let stop = Arc::new(AtomicBool::new(false));
     let (quit, pids) = (stop.clone(), Arc::new(std::sync::Mutex::new(Vec::<i32>::new())));
     let targets = pids.clone();
@@ -394,17 +409,26 @@ fn death_storm() {
     }
 }
 
+/// What the parent test says.
+fn kind_from_environment() -> Kind {
+    match std::env::var("UMBRA_TEST_KIND").as_deref() {
+        Ok("Shm") => Kind::Shm,
+        _ => Kind::Ptrace,
+    }
+}
+
 /// Not a test of its own.
 #[test]
 #[ignore = "run by the_backend_works_behind_the_allow_list"]
 fn locked_kernel() {
     use std::io::Write;
+    let kind = kind_from_environment();
     arch::panic::install(Box::new(|_| ()));
     common::enter_cpu();
-    let m = machine();
+    let m = machine(kind);
     arch::lockdown::install().expect("filters");
     for round in 0..3 {
-        println!("zygote {}", m.host_tasks()[0]);
+        println!("zygote {}", zygotes(&m)[0]);
         std::io::stdout().flush().expect("parent listens");
         std::io::stdin().read_line(&mut String::new()).expect("parent writes");
         let mut held = Vec::new();
@@ -432,11 +456,11 @@ fn locked_kernel() {
     }
 }
 
-#[test]
-fn the_backend_works_behind_the_allow_list() {
+fn the_backend_works_behind_the_allow_list(kind: Kind) {
     use std::io::Write;
     let mut child = Command::new(std::env::current_exe().expect("path"))
         .args(["--ignored", "--exact", "locked_kernel", "--nocapture"])
+        .env("UMBRA_TEST_KIND", format!("{kind:?}"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -463,7 +487,8 @@ fn the_backend_works_behind_the_allow_list() {
 #[test]
 #[ignore = "run by no_stub_outlives_the_kernel"]
 fn victim_kernel() {
-    let m = machine();
+    let kind = kind_from_environment();
+    let m = machine(kind);
     let mut held = Vec::new();
     loop {
         if held.len() < 6 {
@@ -481,13 +506,13 @@ fn victim_kernel() {
     }
 }
 
-#[test]
-fn no_stub_outlives_the_kernel() {
+fn no_stub_outlives_the_kernel(kind: Kind) {
     let me = std::env::current_exe().expect("path");
     let mut random = Random(42);
     for _ in 0..15 {
         let mut child = Command::new(&me)
             .args(["--ignored", "--exact", "victim_kernel", "--nocapture"])
+            .env("UMBRA_TEST_KIND", format!("{kind:?}"))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -507,7 +532,7 @@ fn no_stub_outlives_the_kernel() {
         std::thread::sleep(Duration::from_micros(random.below(3000)));
         child.kill().expect("killed");
         child.wait().expect("reaped");
-        assert!(tasks.len() >= 3, "{tasks:?}");
+        assert!(tasks.len() >= if kind == Kind::Ptrace { 3 } else { 2 }, "{tasks:?}");
         let end = Instant::now() + Duration::from_secs(1);
         for pid in &tasks {
             // A zombie that nobody has reaped yet lives no more.
@@ -521,4 +546,18 @@ fn no_stub_outlives_the_kernel() {
             }
         }
     }
+}
+
+both! {
+    a_stub_has_nothing_of_the_host
+    pages_appear_change_and_vanish
+    a_refused_batch_drops_everything_and_says_so
+    too_many_host_mappings_are_dropped_in_time
+    threads_share_a_space_and_are_reused
+    spaces_are_reused_empty
+    death_of_any_task_is_an_event
+    the_zygote_is_replaced
+    death_storm
+    the_backend_works_behind_the_allow_list
+    no_stub_outlives_the_kernel
 }

@@ -52,6 +52,12 @@ impl Proc {
         format!("/proc/{}/{what}", self.pid).into()
     }
 
+    /// Its threads.
+    pub(crate) fn threads(&self) -> Vec<u32> {
+        let dir = std::fs::read_dir(self.path("task")).into_iter().flatten().flatten();
+        dir.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
+    }
+
     /// What its descriptors are; none if it is gone or not ours to see.
     pub(crate) fn descriptors(&self) -> Option<Vec<String>> {
         let mut all = Vec::new();

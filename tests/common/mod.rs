@@ -10,6 +10,8 @@
 pub(crate) mod batch;
 pub(crate) mod build;
 pub(crate) mod host;
+#[allow(unreachable_pub)] // arch/tests/controls.rs reads it, too
+pub(crate) mod stubcalls;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -89,6 +91,9 @@ pub(crate) fn umbra(params: &[&str], image: &Path, cmd: &[&str]) -> Command {
     c.arg("run").args(more.split_whitespace()).args(params).arg(image).arg("--").args(cmd);
     c
 }
+
+/// The machines, as parameters.
+pub(crate) const BACKENDS: [&str; 2] = ["backend=ptrace", "backend=shm"];
 
 /// A child that is killed if the test gives up on it.
 #[derive(Debug)]

@@ -1,10 +1,11 @@
-//! A small kernel for tests: one machine, guest code as bytes, pages mapped by hand.
+//! A small kernel for tests: one machine, guest code as bytes, pages mapped by hand. The same tests run on
+//! every backend: each is a function that takes the [`Kind`], and `both!` makes the tests.
 #![allow(dead_code, unreachable_pub)] // each test program uses its part
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use arch::ptrace::{Options, PtraceMachine};
+use arch::shm::ShmMachine;
 use arch::{Event, Machine, PhysMem, Prot, Regs, Space, Thread};
 use base::{Pfn, UserAddr};
 
@@ -22,26 +23,95 @@ pub fn rw() -> Prot {
     Prot::READ | Prot::WRITE
 }
 
+/// A backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Ptrace,
+    Shm,
+}
+
+/// Makes the tests `ptrace::NAME` and `shm::NAME` of functions that take a [`Kind`].
+#[macro_export]
+macro_rules! both {
+    ($($name:ident)*) => {
+        mod ptrace {
+            $(#[test] fn $name() { super::$name(super::common::Kind::Ptrace) })*
+        }
+        mod shm {
+            $(#[test] fn $name() { super::$name(super::common::Kind::Shm) })*
+        }
+    };
+}
+
+/// A machine of any kind.
+#[derive(Clone)]
+pub struct TestMachine {
+    pub kind: Kind,
+    machine: Arc<dyn Machine>,
+    tasks: Arc<dyn Fn() -> Vec<i32> + Send + Sync>,
+    initial: Arc<[u8]>,
+}
+
+impl std::ops::Deref for TestMachine {
+    type Target = dyn Machine;
+    fn deref(&self) -> &Self::Target {
+        &*self.machine
+    }
+}
+
+impl TestMachine {
+    /// All host processes of it.
+    pub fn host_tasks(&self) -> Vec<i32> {
+        (self.tasks)()
+    }
+    /// The extended state that a thread starts with.
+    pub fn initial_xstate(&self) -> &[u8] {
+        &self.initial
+    }
+}
+
 /// A machine of 64 MiB; the calling thread is its CPU.
-pub fn machine() -> Arc<PtraceMachine> {
-    machine_with(Options { pin: false, ready_stubs: 2 })
+pub fn machine(kind: Kind) -> TestMachine {
+    match kind {
+        Kind::Ptrace => {
+            let options = Options { pin: false, ready_stubs: 2 };
+            let m = PtraceMachine::new(memory(), options).expect("this host lets us trace");
+            let (initial, tasks) = (m.initial_xstate(), m.clone());
+            TestMachine { kind, machine: m, tasks: Arc::new(move || tasks.host_tasks()), initial }
+        }
+        Kind::Shm => shm(arch::shm::Options { ready_stubs: 2, ..Default::default() }),
+    }
 }
 
-pub fn machine_with(options: Options) -> Arc<PtraceMachine> {
-    let phys = Arc::new(PhysMem::new(64 << 20).expect("memory"));
-    PtraceMachine::new(phys, options).expect("this host lets us trace")
+/// One of the shm backend with these choices.
+pub fn shm(options: arch::shm::Options) -> TestMachine {
+    enter_cpu();
+    let m = ShmMachine::new(memory(), options).expect("this host has what it takes");
+    let tasks = m.clone();
+    let initial = arch::xsave::initial().0[..arch::xsave::layout().frame_size].into();
+    TestMachine {
+        kind: Kind::Shm,
+        machine: m,
+        tasks: Arc::new(move || tasks.host_tasks()),
+        initial,
+    }
 }
 
-/// Makes the calling thread a CPU with a number of its own in this process.
+fn memory() -> Arc<PhysMem> {
+    Arc::new(PhysMem::new(64 << 20).expect("memory"))
+}
+
+/// Makes the calling thread a CPU with a number that is free in this process, if it is none.
 pub fn enter_cpu() -> u32 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let id = NEXT.fetch_add(1, Ordering::SeqCst);
-    arch::cpu::enter(id).expect("a free CPU number");
-    id
+    if let Some(id) = arch::cpu::id() {
+        return id;
+    }
+    let free = |id: &u32| arch::cpu::enter(*id).is_ok();
+    (0..arch::cpu::MAX_CPUS as u32).find(free).expect("a free CPU number")
 }
 
 /// A space with `code` at [`CODE`] and a data page.
-pub fn space_with(m: &Arc<PtraceMachine>, code: &[u8]) -> Arc<dyn Space> {
+pub fn space_with(m: &TestMachine, code: &[u8]) -> Arc<dyn Space> {
     m.phys().write(Pfn(0).addr(), code);
     let space = m.new_space().expect("a stub");
     space.map(UserAddr(CODE), Pfn(0), 2, rx(), true);
@@ -54,8 +124,8 @@ pub fn thread_at(space: &Arc<dyn Space>, ip: u64) -> Box<dyn Thread> {
 }
 
 /// A machine, a space and a thread that is about to execute `code`.
-pub fn guest(code: &[u8]) -> (Arc<PtraceMachine>, Arc<dyn Space>, Box<dyn Thread>) {
-    let m = machine();
+pub fn guest(kind: Kind, code: &[u8]) -> (TestMachine, Arc<dyn Space>, Box<dyn Thread>) {
+    let m = machine(kind);
     let space = space_with(&m, code);
     let thread = thread_at(&space, CODE);
     (m, space, thread)
@@ -97,4 +167,19 @@ impl Random {
 /// The host's list of mappings of a task.
 pub fn host_maps(pid: i32) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default()
+}
+
+/// The host's threads of a process.
+pub fn host_threads(pid: i32) -> Vec<i32> {
+    let Ok(dir) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    dir.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Process group and session of a host process; zeros if it is gone.
+pub fn group_and_session(pid: i32) -> (i32, i32) {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name in parentheses: state, parent, group, session.
+    let rest = stat.rsplit(") ").next().unwrap_or_default();
+    let number = |n| rest.split_whitespace().nth(n).and_then(|w: &str| w.parse().ok()).unwrap_or(0);
+    (number(2), number(3))
 }
