@@ -239,9 +239,12 @@ impl Handoff {
     fn sample(&self, t: u64) {
         self.sample_at.store(t + SAMPLE_NS, Ordering::Relaxed);
         let Some(running) = sys::running_tasks() else { return };
-        // Of our own: this thread, and split the guest's that looks at GO.
-        let free =
-            if self.is_split() { running <= self.online.max(2) } else { running < self.online };
+        // Of our own: this thread, and split the guest's that has the turn and one that yields.
+        let yields = usize::from(!self.before.load(Ordering::Relaxed).is_null());
+        let free = match self.is_split() {
+            true => running <= self.online.max(2) + yields,
+            false => running < self.online,
+        };
         if free == self.is_split() {
             self.against.store(0, Ordering::Relaxed);
         } else if self.against.fetch_add(1, Ordering::Relaxed) + 1 >= SAMPLES as u32 {
