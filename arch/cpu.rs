@@ -134,8 +134,12 @@ impl Running {
     pub(crate) fn thread(pid: HostPid, tid: HostPid) -> Running {
         Running(u64::from(pid.cast_unsigned()) << 32 | u64::from(tid.cast_unsigned()))
     }
+    /// The process that it belongs to; for a traced one, 0.
+    pub(crate) fn pid(self) -> HostPid {
+        (self.0 >> 32) as HostPid
+    }
     fn stop(self, slot: &Slot) {
-        match (self.0 >> 32) as HostPid {
+        match self.pid() {
             0 => sys::interrupt_from_handler(self.0 as HostPid),
             pid => {
                 sys::kick_from_handler(pid, self.0 as HostPid);

@@ -159,7 +159,7 @@ impl HostFile {
                 return Ok(HostFile { fd, path, read_only: false, block_device: false });
             }
         }
-        let fd = memfd_create("umbra-cow", MFdFlags::MFD_CLOEXEC).map_err(host_error)?;
+        let fd = memfd_create("umbra-cow", MFdFlags::MFD_CLOEXEC).map_err(|e| host_error(e))?;
         Ok(HostFile { fd, path: "memory".into(), read_only: false, block_device: false })
     }
 
@@ -186,10 +186,11 @@ impl HostFile {
         if self.block_device {
             let mut bytes = 0u64;
             // SAFETY: BLKGETSIZE64 writes one u64 to the address given.
-            unsafe { ioctl::blkgetsize64(self.fd.as_raw_fd(), &mut bytes) }.map_err(host_error)?;
+            unsafe { ioctl::blkgetsize64(self.fd.as_raw_fd(), &mut bytes) }
+                .map_err(|e| host_error(e))?;
             return Ok(bytes);
         }
-        Ok(fstat(&self.fd).map_err(host_error)?.st_size as u64)
+        Ok(fstat(&self.fd).map_err(|e| host_error(e))?.st_size as u64)
     }
 
     /// Whether it has no bytes now.
@@ -330,7 +331,7 @@ impl HostFile {
         loop {
             match call(&self.fd) {
                 Err(nix::errno::Errno::EINTR) => {}
-                r => return r.map_err(host_error),
+                r => return r.map_err(|e| host_error(e)),
             }
         }
     }
@@ -340,7 +341,7 @@ impl HostFile {
     /// # Errors
     /// EFBIG, ENOSPC, EINVAL (not a regular file).
     pub fn set_len(&self, len: u64) -> Result<()> {
-        nix::unistd::ftruncate(&self.fd, file_offset(len, 0)?).map_err(host_error)
+        nix::unistd::ftruncate(&self.fd, file_offset(len, 0)?).map_err(|e| host_error(e))
     }
 
     /// Gives a range back to the host; it reads as zeros afterwards. The size stays.
@@ -350,7 +351,7 @@ impl HostFile {
     pub fn punch_hole(&self, offset: u64, len: u64) -> Result<()> {
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         fallocate(&self.fd, flags, file_offset(offset, 0)?, file_offset(len, 0)?)
-            .map_err(host_error)
+            .map_err(|e| host_error(e))
     }
 
     /// Locks the whole file against other Umbras until it is closed (flock(2): it belongs to the
@@ -372,7 +373,8 @@ impl HostFile {
     /// # Errors
     /// From the host.
     pub fn same_file(&self, other: &HostFile) -> Result<bool> {
-        let (a, b) = (fstat(&self.fd).map_err(host_error)?, fstat(&other.fd).map_err(host_error)?);
+        let (a, b) =
+            (fstat(&self.fd).map_err(|e| host_error(e))?, fstat(&other.fd).map_err(host_error)?);
         Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
     }
 }

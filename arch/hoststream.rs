@@ -88,7 +88,7 @@ impl HostStream {
     }
 
     pub(crate) fn from_fd(fd: OwnedFd, given: RawFd) -> Result<HostStream> {
-        let mode = fstat(&fd).map_err(host_error)?.st_mode & libc::S_IFMT;
+        let mode = fstat(&fd).map_err(|e| host_error(e))?.st_mode & libc::S_IFMT;
         let tty = nix::unistd::isatty(&fd).unwrap_or(false);
         let way = match mode {
             libc::S_IFDIR => return err(Errno::EISDIR),
@@ -132,7 +132,7 @@ impl HostStream {
                 // SAFETY: writes at most `n` bytes to a buffer of that length.
                 cvt_len(unsafe { libc::recv(self.fd.as_raw_fd(), p, n, libc::MSG_DONTWAIT) })
             } else {
-                nix::unistd::read(&self.fd, buf).map_err(host_error)
+                nix::unistd::read(&self.fd, buf).map_err(|e| host_error(e))
             };
             match r {
                 Err(e) if e == Errno::EINTR => {}
@@ -163,7 +163,7 @@ impl HostStream {
                 cvt_len(unsafe { libc::send(self.fd.as_raw_fd(), p, n, flags) })
             } else {
                 // SIGPIPE is ignored in the kernel process (`intr::block_signals`).
-                nix::unistd::write(&self.fd, data).map_err(host_error)
+                nix::unistd::write(&self.fd, data).map_err(|e| host_error(e))
             };
             match r {
                 Err(e) if e == Errno::EINTR => {}

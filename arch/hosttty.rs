@@ -221,16 +221,17 @@ impl HostPty {
     /// ENOSPC or others, if the host has none to give.
     pub fn open() -> Result<HostPty> {
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let master = posix_openpt(flags).map_err(host_error)?;
-        grantpt(&master).map_err(host_error)?;
-        unlockpt(&master).map_err(host_error)?;
-        let name = ptsname_r(&master).map_err(host_error)?;
+        let master = posix_openpt(flags).map_err(|e| host_error(e))?;
+        grantpt(&master).map_err(|e| host_error(e))?;
+        unlockpt(&master).map_err(|e| host_error(e))?;
+        let name = ptsname_r(&master).map_err(|e| host_error(e))?;
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-        let slave = nix::fcntl::open(name.as_str(), flags, Mode::empty()).map_err(host_error)?;
-        let mut modes = nix::sys::termios::tcgetattr(&slave).map_err(host_error)?;
+        let slave =
+            nix::fcntl::open(name.as_str(), flags, Mode::empty()).map_err(|e| host_error(e))?;
+        let mut modes = nix::sys::termios::tcgetattr(&slave).map_err(|e| host_error(e))?;
         nix::sys::termios::cfmakeraw(&mut modes);
         nix::sys::termios::tcsetattr(&slave, nix::sys::termios::SetArg::TCSANOW, &modes)
-            .map_err(host_error)?;
+            .map_err(|e| host_error(e))?;
         Ok(HostPty { master, _slave: slave, name })
     }
 
@@ -247,7 +248,7 @@ impl HostPty {
         loop {
             match nix::unistd::read(&self.master, buf) {
                 Err(nix::errno::Errno::EINTR) => {}
-                r => return r.map_err(host_error),
+                r => return r.map_err(|e| host_error(e)),
             }
         }
     }
@@ -260,7 +261,7 @@ impl HostPty {
         loop {
             match nix::unistd::write(&self.master, data) {
                 Err(nix::errno::Errno::EINTR) => {}
-                r => return r.map_err(host_error),
+                r => return r.map_err(|e| host_error(e)),
             }
         }
     }

@@ -130,11 +130,11 @@ pub fn block_signals() -> Result<()> {
     let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
     // SAFETY: no handler is installed.
     unsafe {
-        nix::sys::signal::sigaction(Signal::SIGPIPE, &ignore).map_err(host_error)?;
-        nix::sys::signal::sigaction(Signal::SIGXFSZ, &ignore).map_err(host_error)?;
+        nix::sys::signal::sigaction(Signal::SIGPIPE, &ignore).map_err(|e| host_error(e))?;
+        nix::sys::signal::sigaction(Signal::SIGXFSZ, &ignore).map_err(|e| host_error(e))?;
     }
     nix::sys::signal::pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&our_signals()), None)
-        .map_err(host_error)
+        .map_err(|e| host_error(e))
 }
 
 /// The device thread, started by its first user.
@@ -146,13 +146,13 @@ fn device() -> Result<&'static Device> {
     if let Some(d) = DEVICE.get() {
         return Ok(d);
     }
-    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(host_error)?;
-    let kick =
-        EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(host_error)?;
-    epoll.add(&kick, EpollEvent::new(EpollFlags::EPOLLIN, KICK)).map_err(host_error)?;
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|e| host_error(e))?;
+    let kick = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+        .map_err(|e| host_error(e))?;
+    epoll.add(&kick, EpollEvent::new(EpollFlags::EPOLLIN, KICK)).map_err(|e| host_error(e))?;
     // Only what this thread has blocked: a test program that never called `block_signals` keeps
     // its ^C.
-    let blocked = SigSet::thread_get_mask().map_err(host_error)?;
+    let blocked = SigSet::thread_get_mask().map_err(|e| host_error(e))?;
     let mut set = SigSet::empty();
     for s in SIGNALS.into_iter().filter(|s| blocked.contains(*s)) {
         set.add(s);
@@ -162,7 +162,9 @@ fn device() -> Result<&'static Device> {
         cvt(unsafe { libc::signalfd(-1, set.as_ref(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) })?;
     // SAFETY: just made, and nobody else owns it.
     let signalfd = unsafe { OwnedFd::from_raw_fd(fd) };
-    epoll.add(&signalfd, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALFD)).map_err(host_error)?;
+    epoll
+        .add(&signalfd, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALFD))
+        .map_err(|e| host_error(e))?;
     let device = DEVICE.get_or_init(|| Device {
         epoll,
         kick,
@@ -283,7 +285,7 @@ impl Device {
         let mut flags = EpollFlags::EPOLLONESHOT;
         flags.set(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP, armed.contains(Ready::IN));
         flags.set(EpollFlags::EPOLLOUT, armed.contains(Ready::OUT));
-        self.epoll.modify(fd, &mut EpollEvent::new(flags, id)).map_err(host_error)
+        self.epoll.modify(fd, &mut EpollEvent::new(flags, id)).map_err(|e| host_error(e))
     }
 
     fn run(&self, signalfd: &OwnedFd) {

@@ -31,6 +31,6 @@ pub mod vdso;
 pub mod vvar;
 pub mod xsave;
 
-pub use machine::{Event, FaultInfo, Machine, Prot, Space, Thread};
+pub use machine::{Answers, Event, FaultInfo, Machine, Prot, Space, Thread};
 pub use physmem::PhysMem;
 pub use regs::{Regs, XState};

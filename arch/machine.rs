@@ -131,6 +131,14 @@ pub trait Space: Send + Sync + std::fmt::Debug {
     -> Result<Box<dyn Thread>>;
 }
 
+/// Results of system calls that a guest thread finds for itself, without coming back: what does not
+/// change from call to call, such as its own id. Any task may set them at any time.
+pub trait Answers: Send + Sync + std::fmt::Debug {
+    /// System call `nr` gives `value` from now on; None: it comes to the kernel. Numbers that the
+    /// backend keeps no room for always come.
+    fn set(&self, nr: u32, value: Option<u32>);
+}
+
 /// One guest thread. Only the task that owns it calls it, on whatever virtual CPU that task is.
 /// Dropped, its host task is parked in the space or ended.
 pub trait Thread: Send + std::fmt::Debug {
@@ -152,6 +160,10 @@ pub trait Thread: Send + std::fmt::Debug {
     /// # Errors
     /// EINVAL if the host does not take it (the guest gets SIGSEGV), ESRCH if the thread is dead.
     fn set_xstate(&mut self, state: &XState) -> Result<()>;
+    /// Where this thread looks for answers, if the backend has such a place. There are none at first.
+    fn answers(&self) -> Option<Arc<dyn Answers>> {
+        None
+    }
     /// Executes one instruction at a time from now on (TF as the debugger's, not the guest's).
     fn set_single_step(&mut self, on: bool);
 }

@@ -38,10 +38,10 @@ impl PhysMem {
             return err(Errno::EINVAL);
         }
         let fd = memfd_create("umbra-ram", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)
-            .map_err(host_error)?;
-        nix::unistd::ftruncate(&fd, len as i64).map_err(host_error)?;
+            .map_err(|e| host_error(e))?;
+        nix::unistd::ftruncate(&fd, len as i64).map_err(|e| host_error(e))?;
         fcntl(&fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW))
-            .map_err(host_error)?;
+            .map_err(|e| host_error(e))?;
         // SAFETY: a new shared mapping at an address of the host's choice.
         let base = unsafe {
             libc::mmap(

@@ -110,7 +110,7 @@ impl BlockDevice for HostDisk {
     }
     fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
         self.check_write(offset, data.len())?;
-        self.file.write_at(offset, data).map_err(write_error)
+        self.file.write_at(offset, data).map_err(|e| write_error(e))
     }
     fn read_phys(&self, offset: u64, pieces: &[(PhysAddr, usize)]) -> Result<()> {
         check_range(self.len, offset, pieces.iter().map(|p| p.1).sum())?;
@@ -118,10 +118,14 @@ impl BlockDevice for HostDisk {
     }
     fn write_phys(&self, offset: u64, pieces: &[(PhysAddr, usize)]) -> Result<()> {
         self.check_write(offset, pieces.iter().map(|p| p.1).sum())?;
-        self.file.write_at_phys(offset, &self.phys, pieces).map_err(write_error)
+        self.file.write_at_phys(offset, &self.phys, pieces).map_err(|e| write_error(e))
     }
     fn flush(&self) -> Result<()> {
-        if self.file.read_only() { Ok(()) } else { self.file.sync(true).map_err(write_error) }
+        if self.file.read_only() {
+            Ok(())
+        } else {
+            self.file.sync(true).map_err(|e| write_error(e))
+        }
     }
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
         self.check_write(offset, usize::try_from(len).unwrap_or(usize::MAX))?;

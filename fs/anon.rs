@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use base::{Cred, Rank, Result, SpinLock, Timestamp};
+use base::{Cred, Errno, Rank, Result, SpinLock, Timestamp, err};
 use drivers::DevNum;
 
 use crate::dentry::{Dentry, DentryCache};
@@ -40,6 +40,8 @@ struct Instance {
 struct AnonInode {
     ino: u64,
     kind: FileType,
+    /// What opening /proc/PID/fd/N gives: the same object again. None: what its kind gives.
+    again: Option<Arc<dyn FileOps>>,
     meta: SpinLock<Meta>,
 }
 
@@ -54,11 +56,17 @@ struct Meta {
 }
 
 impl Instance {
-    fn inode(&self, kind: FileType, perm: u32, cred: &Cred) -> Arc<Inode> {
+    fn inode(
+        &self,
+        kind: FileType,
+        perm: u32,
+        cred: &Cred,
+        again: Option<Arc<dyn FileOps>>,
+    ) -> Arc<Inode> {
         let ino = self.next.fetch_add(1, Ordering::Relaxed);
         let t = crate::ops::now();
         let meta = Meta { perm, uid: cred.fsuid, gid: cred.fsgid, atime: t, mtime: t, ctime: t };
-        let ops = AnonInode { ino, kind, meta: SpinLock::new(Rank::Inode, meta) };
+        let ops = AnonInode { ino, kind, again, meta: SpinLock::new(Rank::Inode, meta) };
         let fs = self.me.upgrade().expect("called through an Arc");
         Inode::new(ino, kind, DevNum::default(), fs, Box::new(ops))
     }
@@ -69,7 +77,7 @@ impl FileSystem for Instance {
         TYPE_NAME
     }
     fn root(&self) -> Arc<Inode> {
-        self.inode(FileType::Directory, 0o700, &Cred::root())
+        self.inode(FileType::Directory, 0o700, &Cred::root(), None)
     }
     fn dev(&self) -> DevNum {
         DevNum::new(0, 15)
@@ -106,6 +114,14 @@ impl InodeOps for AnonInode {
             flags: 0,
         })
     }
+    fn open(&self, _inode: &Arc<Inode>, _flags: OpenFlags) -> Result<Option<Arc<dyn FileOps>>> {
+        match (&self.again, self.kind) {
+            (Some(ops), _) => Ok(Some(ops.clone())),
+            // A counter, a timer and the like are whole in their one description.
+            (None, FileType::Regular) => err(Errno::ENXIO),
+            (None, _) => Ok(None),
+        }
+    }
     fn set_attr(&self, c: &SetAttr) -> Result<()> {
         let mut m = self.meta.lock();
         m.perm = c.perm.unwrap_or(m.perm);
@@ -127,8 +143,14 @@ impl AnonFs {
     }
 
     /// A place for a new object.
-    fn place(&self, kind: FileType, perm: u32, cred: &Cred) -> Path {
-        let inode = self.fs.inode(kind, perm, cred);
+    fn place(
+        &self,
+        kind: FileType,
+        perm: u32,
+        cred: &Cred,
+        again: Option<Arc<dyn FileOps>>,
+    ) -> Path {
+        let inode = self.fs.inode(kind, perm, cred, again);
         let dentry = Dentry::nameless(self.mount.sb().clone(), inode, self.name.clone());
         Path { mount: self.mount.clone(), dentry }
     }
@@ -143,13 +165,23 @@ impl AnonFs {
         kind: FileType,
         perm: u32,
     ) -> Arc<File> {
-        let path = self.place(kind, perm, &cred);
+        let path = self.place(kind, perm, &cred, None);
         File::new(ops, path, flags, cred)
     }
 
-    /// A number for an object that shows one (`pipe:[N]`).
-    pub(crate) fn next_ino(&self) -> u64 {
-        self.fs.next.load(Ordering::Relaxed)
+    /// As [`AnonFs::file`], of something without a name that can be opened again all the same, by its
+    /// descriptor (`/dev/stdout`): the host's streams. The new description shares `ops` and has a
+    /// mode of its own; what the object cannot do it refuses when it is asked to.
+    pub fn shared_file(
+        &self,
+        ops: Arc<dyn FileOps>,
+        flags: OpenFlags,
+        cred: Arc<Cred>,
+        kind: FileType,
+        perm: u32,
+    ) -> Arc<File> {
+        let path = self.place(kind, perm, &cred, Some(ops.clone()));
+        File::new(ops, path, flags, cred)
     }
 
     /// Two open files of one inode: the ends of a pipe.
@@ -161,7 +193,7 @@ impl AnonFs {
         kind: FileType,
         perm: u32,
     ) -> (Arc<File>, Arc<File>) {
-        let path = self.place(kind, perm, cred);
+        let path = self.place(kind, perm, cred, None);
         let [a, b] = ops;
         let first = File::new(a, path.clone(), flags[0], cred.clone());
         (first, File::new(b, path, flags[1], cred.clone()))

@@ -148,6 +148,15 @@ impl FdTable {
         Ok(fd as i32)
     }
 
+    /// Whether there is a free number now: for who must not begin what it cannot give a number to.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn check_room(&self, limit: u64) -> Result<()> {
+        let full = self.slots.lock().free_from(0) as u64 >= limit.min(NR_OPEN);
+        if full { err(Errno::EMFILE) } else { Ok(()) }
+    }
+
     /// Gives `file` the lowest free number.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use base::{
 };
 use mm::Mappable;
 
+use crate::inode::FileType;
 use crate::path::Path;
 
 bitflags::bitflags! {
@@ -227,7 +228,13 @@ pub trait FileOps: Any + Send + Sync {
         String::new()
     }
 
-    /// The name for /proc/PID/fd of what has no path: `pipe:[123]`, `anon_inode:[eventpoll]`.
+    /// Whether a write that fails with EPIPE is answered with SIGPIPE, too (pipe(7); sockets of messages
+    /// have only the error).
+    fn sigpipe(&self) -> bool {
+        true
+    }
+
+    /// The name for /proc/PID/fd of what has no path and is no pipe: `anon_inode:[eventpoll]`.
     fn anon_name(&self) -> String {
         "anon_inode:[unknown]".into()
     }
@@ -317,6 +324,10 @@ impl File {
     /// What /proc/PID/fd/N shows, as seen from `root`.
     pub fn display_name(&self, root: &Path) -> Vec<u8> {
         if self.path.dentry.sb().fs().type_name() == crate::anon::TYPE_NAME {
+            let inode = self.path.inode();
+            if inode.kind == FileType::Fifo {
+                return format!("pipe:[{}]", inode.ino).into_bytes();
+            }
             return self.ops.anon_name().into_bytes();
         }
         self.path.name_from(root).0

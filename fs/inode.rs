@@ -467,6 +467,11 @@ pub trait FileSystem: Send + Sync + 'static {
     fn sync(&self) -> Result<()> {
         Ok(())
     }
+    /// Whether something could not be written back and had to be dropped since the mount: its
+    /// writer was told by write, fsync or close if it asked, but may be gone.
+    fn lost_data(&self) -> bool {
+        false
+    }
     /// Changes between read-only and read-write, or options.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ pub mod pipe;
 pub mod poll;
 pub mod procfs;
 pub mod regular;
+pub mod ring;
 pub mod signalfd;
 pub mod special;
 pub mod splice;

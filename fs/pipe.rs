@@ -18,119 +18,21 @@ use base::{
 
 use crate::file::{Caller, File, FileOps, OpenFlags};
 use crate::inode::{FileType, Inode};
+use crate::ring::{Budget, Ring};
 use crate::vfs::Vfs;
 
 /// Writes of up to this many bytes are not torn.
 const PIPE_BUF: usize = 4096;
 
-/// Bytes held by all rings.
-static TOTAL: AtomicUsize = AtomicUsize::new(0);
-
-struct Ring {
-    buf: Vec<u8>,
-    head: usize,
-    len: usize,
-    capacity: usize,
-}
-
-impl Ring {
-    /// Makes room for `n` more bytes if the capacity allows it: the ring doubles.
-    fn reserve(&mut self, n: usize) {
-        let need = (self.len + n).min(self.capacity);
-        if need <= self.buf.len() {
-            return;
-        }
-        let size = need.next_power_of_two().max(PIPE_BUF).min(self.capacity);
-        if TOTAL.fetch_add(size - self.buf.len(), Ordering::Relaxed) > PIPE_TOTAL {
-            TOTAL.fetch_sub(size - self.buf.len(), Ordering::Relaxed);
-            return;
-        }
-        self.relocate(size);
-    }
-
-    fn relocate(&mut self, size: usize) {
-        let mut new = vec![0; size];
-        let (a, b) = self.filled();
-        new[..a.len()].copy_from_slice(a);
-        new[a.len()..a.len() + b.len()].copy_from_slice(b);
-        self.buf = new;
-        self.head = 0;
-    }
-
-    /// The content, in two parts.
-    fn filled(&self) -> (&[u8], &[u8]) {
-        let end = self.head + self.len;
-        if end <= self.buf.len() {
-            (&self.buf[self.head..end], &[])
-        } else {
-            (&self.buf[self.head..], &self.buf[..end - self.buf.len()])
-        }
-    }
-
-    /// The first free part.
-    fn free_part(&mut self) -> &mut [u8] {
-        if self.buf.is_empty() || self.len == self.buf.len() {
-            return &mut [];
-        }
-        let start = (self.head + self.len) % self.buf.len();
-        let end = if start < self.head { self.head } else { self.buf.len() };
-        &mut self.buf[start..end]
-    }
-
-    fn consume(&mut self, n: usize) {
-        self.len -= n;
-        self.head = if self.len == 0 { 0 } else { (self.head + n) % self.buf.len() };
-    }
-
-    fn push_from(&mut self, source: &mut dyn Source, want: usize) -> Result<usize> {
-        let mut done = 0;
-        while done < want {
-            let part = self.free_part();
-            let n = part.len().min(want - done);
-            if n == 0 {
-                break;
-            }
-            match source.read(&mut part[..n]) {
-                Ok(0) => break,
-                Ok(got) => {
-                    self.len += got;
-                    done += got;
-                }
-                Err(e) if done == 0 => return Err(e),
-                Err(_) => break,
-            }
-        }
-        Ok(done)
-    }
-
-    fn pop_to(&mut self, sink: &mut dyn Sink) -> Result<usize> {
-        let mut done = 0;
-        while self.len > 0 && sink.remaining() > 0 {
-            match sink.write(self.filled().0) {
-                Ok(0) => break,
-                Ok(n) => {
-                    self.consume(n);
-                    done += n;
-                }
-                Err(e) if done == 0 => return Err(e),
-                Err(_) => break,
-            }
-        }
-        Ok(done)
-    }
-}
-
-impl Drop for Ring {
-    fn drop(&mut self) {
-        TOTAL.fetch_sub(self.buf.len(), Ordering::Relaxed);
-    }
-}
+/// What all pipes may hold.
+static BUDGET: Budget = Budget::new(PIPE_TOTAL);
 
 /// A pipe.
 pub struct Pipe {
     ring: Mutex<Ring>,
-    /// Copies of the ring's numbers for who must not sleep.
+    /// A copy of the ring's length for who must not sleep.
     len: AtomicUsize,
+    /// Changes with the ring's lock held.
     capacity: AtomicUsize,
     readers: AtomicU32,
     writers: AtomicU32,
@@ -139,7 +41,6 @@ pub struct Pipe {
     writer_opens: AtomicU32,
     can_read: Arc<WaitQueue>,
     can_write: Arc<WaitQueue>,
-    ino: u64,
 }
 
 impl fmt::Debug for Pipe {
@@ -152,10 +53,10 @@ const READABLE: PollEvents = PollEvents::IN.union(PollEvents::RDNORM);
 const WRITABLE: PollEvents = PollEvents::OUT.union(PollEvents::WRNORM);
 
 impl Pipe {
-    fn new(ino: u64) -> Pipe {
+    fn new() -> Pipe {
         let capacity = PIPE_DEFAULT;
         Pipe {
-            ring: Mutex::new(Ring { buf: Vec::new(), head: 0, len: 0, capacity }),
+            ring: Mutex::new(Ring::new(&BUDGET)),
             len: AtomicUsize::new(0),
             capacity: AtomicUsize::new(capacity),
             readers: AtomicU32::new(0),
@@ -164,7 +65,6 @@ impl Pipe {
             writer_opens: AtomicU32::new(0),
             can_read: Arc::default(),
             can_write: Arc::default(),
-            ino,
         }
     }
 
@@ -172,8 +72,13 @@ impl Pipe {
         self.capacity.load(Ordering::Acquire).saturating_sub(self.len.load(Ordering::Acquire))
     }
 
+    /// Room by the ring's own numbers; its lock is held.
+    fn room_in(&self, ring: &Ring) -> usize {
+        self.capacity.load(Ordering::Relaxed).saturating_sub(ring.len())
+    }
+
     fn publish(&self, ring: &Ring) {
-        self.len.store(ring.len, Ordering::Release);
+        self.len.store(ring.len(), Ordering::Release);
     }
 
     /// After bytes went out: wakes writers if there was little room.
@@ -228,9 +133,9 @@ impl Pipe {
         loop {
             {
                 let mut ring = self.ring.lock();
-                if ring.len > 0 {
-                    let free = ring.capacity - ring.len;
-                    let r = ring.pop_to(sink);
+                if !ring.is_empty() {
+                    let free = self.room_in(&ring);
+                    let r = ring.pop_to(sink, usize::MAX);
                     self.publish(&ring);
                     drop(ring);
                     self.taken(free);
@@ -256,11 +161,11 @@ impl Pipe {
             }
             {
                 let mut ring = self.ring.lock();
-                let free = ring.capacity - ring.len;
+                let free = self.room_in(&ring);
                 if free >= whole {
                     let want = (total - done).min(free);
-                    ring.reserve(want);
-                    if ring.buf.len() == ring.len {
+                    ring.reserve(want, self.capacity.load(Ordering::Relaxed));
+                    if ring.is_packed() {
                         return if done > 0 { Ok(done) } else { err(Errno::ENOMEM) };
                     }
                     let r = ring.push_from(source, want);
@@ -301,9 +206,9 @@ impl Pipe {
         loop {
             {
                 let mut ring = self.ring.lock();
-                if ring.len > 0 {
-                    let free = ring.capacity - ring.len;
-                    let part = ring.filled().0;
+                if !ring.is_empty() {
+                    let free = self.room_in(&ring);
+                    let part = ring.first();
                     let n = take(&part[..part.len().min(max)])?;
                     if !keep {
                         ring.consume(n);
@@ -431,9 +336,6 @@ impl FileOps for PipeEnd {
         who.memory().write(arg, &n.to_le_bytes())?;
         Ok(0)
     }
-    fn anon_name(&self) -> String {
-        format!("pipe:[{}]", self.pipe.ino)
-    }
 }
 
 /// pipe2(2): the reading and the writing end. Of `flags` NONBLOCK counts.
@@ -445,10 +347,10 @@ pub fn pipe(vfs: &Vfs, cred: &Arc<Cred>, flags: OpenFlags) -> Result<(Arc<File>,
     if !(flags - OpenFlags::NONBLOCK - OpenFlags::CLOEXEC).is_empty() {
         return err(Errno::EINVAL);
     }
-    if TOTAL.load(Ordering::Relaxed) >= PIPE_TOTAL {
+    if BUDGET.exhausted() {
         return err(Errno::ENFILE);
     }
-    let pipe = Arc::new(Pipe::new(vfs.anon().next_ino()));
+    let pipe = Arc::new(Pipe::new());
     pipe.join(true, true);
     let end = |read: bool| -> Arc<dyn FileOps> {
         Arc::new(PipeEnd { pipe: pipe.clone(), read, write: !read, no_writer_yet: None })
@@ -463,8 +365,7 @@ pub fn pipe(vfs: &Vfs, cred: &Arc<Cred>, flags: OpenFlags) -> Result<(Arc<File>,
 
 /// Opens a FIFO: waits for the other side unless O_NONBLOCK or O_RDWR (fifo(7)).
 pub(crate) fn open_fifo(inode: &Arc<Inode>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
-    let ino = inode.ino;
-    let pipe = inode.vfs.fifo(|| Arc::new(Pipe::new(ino)));
+    let pipe = inode.vfs.fifo(|| Arc::new(Pipe::new()));
     let (read, write) = (flags.readable(), flags.writable());
     // Only a FIFO's open waits for the other end: an unnamed pipe that is opened again by its
     // descriptor does not.
@@ -527,14 +428,10 @@ pub fn set_size(file: &File, cred: &Cred, size: usize) -> Result<usize> {
     }
     let p = &end.pipe;
     let mut ring = p.ring.lock();
-    if ring.len > size {
+    if ring.len() > size {
         return err(Errno::EBUSY);
     }
-    ring.capacity = size;
-    if ring.buf.len() > size {
-        TOTAL.fetch_sub(ring.buf.len() - size, Ordering::Relaxed);
-        ring.relocate(size);
-    }
+    ring.shrink(size);
     p.capacity.store(size, Ordering::Release);
     drop(ring);
     p.can_write.wake_one(WRITABLE);

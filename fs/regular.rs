@@ -199,4 +199,7 @@ impl Mappable for MappedFile {
     fn cache(&self) -> &Arc<PageCache> {
         &self.cache
     }
+    fn is_program(&self) -> bool {
+        self.path.inode().kind == FileType::Regular
+    }
 }

@@ -171,8 +171,8 @@ pub fn copy_file_range(
 /// splice(2): one of the two is a pipe. `nonblock`: SPLICE_F_NONBLOCK, about pipes only.
 ///
 /// # Errors
-/// EBADF; EINVAL if neither is a pipe, both are the same one, or the output appends; ESPIPE for an
-/// offset of a pipe; EAGAIN; EPIPE; ERESTARTSYS.
+/// EBADF; EINVAL if neither is a pipe, both are the same one, the output appends, or an offset is given for
+/// what has none; ESPIPE for an offset of a pipe; EAGAIN; EPIPE; ERESTARTSYS.
 pub fn splice(
     input: &Arc<File>,
     in_off: Option<&mut u64>,
@@ -206,7 +206,7 @@ pub fn splice(
                 return err(Errno::EINVAL);
             }
             if out_off.is_some() && !output.ops.seekable() {
-                return err(Errno::ESPIPE);
+                return err(Errno::EINVAL);
             }
             let mut at = At::new(output, out_off);
             a.pipe().drain(len, nonblock || input.nonblock(), false, |data| {
@@ -215,7 +215,7 @@ pub fn splice(
         }
         (None, Some(b)) => {
             if in_off.is_some() && !input.ops.seekable() {
-                return err(Errno::ESPIPE);
+                return err(Errno::EINVAL);
             }
             let room = b.pipe().room(nonblock || output.nonblock())?;
             let mut at = At::new(input, in_off);

@@ -45,6 +45,7 @@ pub const PARAMETERS: &[(&str, &str, &str)] = &[
     ("ncpus", "N", "virtual CPUs (1)"),
     ("backend", "NAME", "the machine: shm, ptrace, auto: shm where the host allows it (auto)"),
     ("handoff", "HOW", "shm: CPU and guest wait by spin, futex, or as the host's load is (auto)"),
+    ("patch", "on|off", "shm: system call sites of programs become jumps (off)"),
     (
         "trace",
         "WHAT[:FILE]",
@@ -141,6 +142,8 @@ pub struct Config {
     pub backend: Backend,
     /// `handoff=`.
     pub handoff: Policy,
+    /// `patch=`: only where the machine has an entry for it.
+    pub patch: bool,
     /// `trace=`.
     pub trace: Option<TraceConfig>,
     /// `seed=`.
@@ -174,6 +177,7 @@ impl Default for Config {
             cpus: 1,
             backend: Backend::Auto,
             handoff: Policy::Auto,
+            patch: false,
             trace: None,
             seed: None,
             randomize: true,
@@ -238,6 +242,14 @@ fn size(key: &str, value: &str) -> Parsed<u64> {
 
 fn number<T: std::str::FromStr>(key: &str, value: &str, what: &str) -> Parsed<T> {
     value.parse().map_err(|_| format!("{key}={value}: expected {what}"))
+}
+
+fn switch(key: &str, value: &str) -> Parsed<bool> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("{key}={value}: expected on or off")),
+    }
 }
 
 fn absolute(key: &str, value: &str) -> Parsed<String> {
@@ -364,13 +376,8 @@ impl Config {
             "trace" => self.trace = Some(trace(v)?),
             "seed" => self.seed = Some(number(key, v, "a number")?),
             "norandmaps" => self.randomize = false,
-            "lockdown" => {
-                self.lockdown = match v {
-                    "on" => true,
-                    "off" => false,
-                    _ => return Err(format!("{key}={v}: expected on or off")),
-                }
-            }
+            "lockdown" => self.lockdown = switch(key, v)?,
+            "patch" => self.patch = switch(key, v)?,
             _ => return Err(unknown(key)),
         }
         Ok(())

@@ -41,6 +41,14 @@ fn sizes() {
 }
 
 #[test]
+fn switches() {
+    let c = |s: &str| parse(&format!("ubd0=x {s}")).unwrap();
+    assert!(!c("").patch && c("").lockdown);
+    assert!(c("patch=on").patch && !c("patch=on patch=off").patch);
+    assert!(!c("lockdown=off").lockdown);
+}
+
+#[test]
 fn traces() {
     let t = |s: &str| parse(&format!("ubd0=x trace={s}")).map(|c| c.trace.unwrap());
     let both = Category::Syscall as u32 | Category::Block as u32;
@@ -76,6 +84,7 @@ fn every_refusal_names_its_parameter() {
         ("ubd0=x console=tty3", "console=tty3: there is no con3="),
         ("con64=null", "con64: there are consoles"),
         ("lockdown=maybe", "lockdown=maybe: expected"),
+        ("patch=1", "patch=1: expected on or off"),
         ("quiet", "no root file system"),
         ("men=512M", "unknown parameter `men`; did you mean `mem`?"),
         ("ubdo=x", "unknown parameter `ubdo`; did you mean `ubd0`?"),

@@ -26,6 +26,7 @@ use crate::task::tree::Tree;
 use crate::tty::Sessions;
 use crate::vdso::Vdso;
 use fs::memfd::Memfds;
+use net::Net;
 
 /// Numbers above this are not remembered by [`Kernel::log_unknown_once`].
 const MAX_UNKNOWN: usize = 256;
@@ -56,6 +57,8 @@ pub struct Kernel {
     pub vfs: Arc<Vfs>,
     /// The file system of memfd_create(2).
     pub memfds: Memfds,
+    /// Sockets.
+    pub net: Net,
     /// Host and domain name.
     pub names: SpinLock<Names>,
     /// The log behind dmesg.
@@ -112,6 +115,7 @@ impl Kernel {
             tree: SpinLock::new(Rank::ProcessTree, Tree::default()),
             futexes: Futexes::default(),
             memfds: Memfds::new(&parts.vfs, drivers::DevNum::new(0, 14)),
+            net: Net::new(parts.vfs.clone(), Arc::new(crate::services::SocketCallers)),
             memory: parts.memory,
             machine: parts.machine,
             vfs: parts.vfs,

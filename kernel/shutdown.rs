@@ -11,6 +11,7 @@ use std::time::Duration;
 use base::Instant;
 use base::lock::{Rank, SpinLock};
 use drivers::BlockDevice as _;
+use fs::MountNamespace;
 
 use crate::Kernel;
 use crate::signal::set::nr;
@@ -42,6 +43,9 @@ pub struct Life {
     failure: SpinLock<Option<String>>,
     ending: AtomicBool,
     warden: Arc<Warden>,
+    /// The first mount namespace. It outlives the processes, so that what cannot be written at
+    /// the end is seen by [`Kernel::finish`] and not by whoever drops the last mount.
+    mounts: SpinLock<Option<Arc<MountNamespace>>>,
 }
 
 impl std::fmt::Debug for Life {
@@ -80,6 +84,7 @@ impl Life {
             failure: SpinLock::new(Rank::Leaf, None),
             ending: AtomicBool::new(false),
             warden: Arc::new(Warden { kernel: kernel.clone(), signal: AtomicI32::new(0) }),
+            mounts: SpinLock::new(Rank::Leaf, None),
         }
     }
 
@@ -97,6 +102,11 @@ impl Life {
     /// Why it could not be booted.
     pub fn failure(&self) -> Option<String> {
         self.failure.lock().clone()
+    }
+
+    /// Boot: keeps the mounts until the end.
+    pub fn keep_mounts(&self, mounts: Arc<MountNamespace>) {
+        *self.mounts.lock() = Some(mounts);
     }
 
     fn decide(&self, fate: Fate) -> bool {
@@ -173,20 +183,26 @@ impl Kernel {
         gone()
     }
 
-    /// The orderly end, on boot's thread, when no task runs any more. Returns the exit status.
+    /// The orderly end, on boot's thread, when no task runs any more. Returns the exit status:
+    /// it is never 0 if something could not be written back, whatever the first process thinks.
     pub fn finish(&self) -> i32 {
         if self.tree.lock().task_count() != 0 {
             watchdog();
         }
-        let disk = |r: base::Result<()>, what: &str| {
+        let mut lost = false;
+        let mut disk = |r: base::Result<()>, what: &str| {
             if let Err(e) = r {
                 log::error!("{what}: {}", e.errno().text());
+                lost = true;
             }
         };
         disk(self.vfs.sync_all(), "writing back at the end");
         for sb in self.vfs.superblocks() {
             if sb.device().is_some() && !sb.read_only() {
                 disk(sb.fs().remount(true, b""), "unmounting");
+                if sb.fs().lost_data() {
+                    disk(base::err(base::Errno::EIO), "data was lost before the end");
+                }
             }
         }
         for d in self.vfs.devices.blocks.list() {
@@ -199,8 +215,8 @@ impl Kernel {
         }
         crate::tracing::flush();
         match self.life.fate() {
-            Some(Fate::Exit(code)) => code,
-            _ => 0,
+            Some(Fate::Exit(code)) if code != 0 => code,
+            _ => i32::from(lost),
         }
     }
 }

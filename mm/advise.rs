@@ -103,7 +103,12 @@ impl AddressSpace {
             return err(Errno::ENOMEM);
         }
         let whole = g.vmas.covers(lo, hi);
-        g.vmas.change(lo, hi, |v| v.flags = (v.flags | on) - off);
+        g.vmas.change(lo, hi, |v| {
+            // A child needs its trampolines wherever it has the text.
+            if !v.flags.contains(VmaFlags::TRAMPOLINES) {
+                v.flags = (v.flags | on) - off;
+            }
+        });
         if whole { Ok(()) } else { err(Errno::ENOMEM) }
     }
 

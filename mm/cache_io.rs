@@ -115,6 +115,7 @@ impl PageCache {
     /// EFAULT, EIO and others of the backing, ENOMEM, ENOSPC of a memory-only backing; only if
     /// nothing could be copied.
     pub fn write(&self, off: u64, source: &mut dyn Source, len: usize) -> Result<usize> {
+        let _changing = self.changing();
         let end = off.saturating_add(len.min(source.remaining()) as u64);
         let size = self.size();
         if off > size && !size.is_multiple_of(PAGE) && end > off {
@@ -268,6 +269,7 @@ impl PageCache {
     /// # Errors
     /// EIO and others of the backing, ENOMEM.
     pub fn zero_range(&self, off: u64, len: u64) -> Result<()> {
+        let _changing = self.changing();
         let end = off.saturating_add(len).min(self.size());
         let mut pos = off;
         while pos < end {

@@ -190,6 +190,7 @@ impl PageCache {
     /// page becomes zeros. Growing, it forgets nothing.
     pub fn truncate(&self, new_size: u64) {
         const PAGE: u64 = PAGE_SIZE as u64;
+        let _changing = self.changing();
         self.high.fetch_min(new_size, Ordering::AcqRel);
         let first = base::addr::pages_for(new_size);
         self.drop_range(first, u64::MAX, true);
@@ -205,6 +206,7 @@ impl PageCache {
     /// Drops pages `first..=last`, dirty or not, and unmaps them (punched holes, O_DIRECT writes,
     /// an inode that is deleted). Private copies of processes stay.
     pub fn invalidate(&self, first: u64, last: u64) {
+        let _changing = self.changing();
         self.drop_range(first, last, false);
     }
 

@@ -30,11 +30,11 @@ use crate::types::FaultResult;
 use crate::vma::{Vma, VmaFlags};
 
 /// First and longest run of anonymous memory, pages.
-const FIRST_RUN: u32 = 16;
-const MAX_RUN: u32 = 512;
+pub(crate) const FIRST_RUN: u32 = 16;
+pub(crate) const MAX_RUN: u32 = 512;
 /// Pages around a fault on an object that are entered if they are cached; sequential use doubles it.
-const AROUND: u64 = 64;
-const MAX_AROUND: u64 = 512;
+pub(crate) const AROUND: u64 = 64;
+pub(crate) const MAX_AROUND: u64 = 512;
 /// Host mappings that one fault on an object makes at most, if its frames are not contiguous.
 const MAX_RUNS: usize = 8;
 /// First and longest run of copies.
@@ -66,7 +66,7 @@ pub(crate) enum Fail {
     Oom,
 }
 
-const MAPERR: Fail = Fail::Segv(1);
+pub(crate) const MAPERR: Fail = Fail::Segv(1);
 const ACCERR: Fail = Fail::Segv(2);
 
 impl Fail {
@@ -89,7 +89,7 @@ impl Fail {
     }
 }
 
-enum Step {
+pub(crate) enum Step {
     Done(u32),
     Fail(Fail),
     /// Zeroed frames for `start..start + len`, which contains the page.
@@ -114,6 +114,8 @@ enum Step {
         cache: Arc<PageCache>,
         index: u64,
     },
+    /// The plain file in place of its patch.
+    Unpatch,
 }
 
 impl AddressSpace {
@@ -176,6 +178,10 @@ impl AddressSpace {
                     granted = true;
                     let b = cache.backing().and_then(|b| b.make_writable(index));
                     b.map_err(Fail::from_error)
+                }
+                Step::Unpatch => {
+                    self.unpatch_page(vpn);
+                    Ok(())
                 }
             };
             if let Err(f) = r {
@@ -264,6 +270,9 @@ impl Inner {
         if wrong && !(access.force && !(access.write && shared)) {
             return Step::Fail(ACCERR);
         }
+        if access.write && v.text().is_some() {
+            return Step::Unpatch; // a debugger's
+        }
         let (pte, exclusive) = self.pt.get_exclusive(vpn);
         if pte.present() {
             if access.write {
@@ -285,10 +294,10 @@ impl Inner {
         if access.write && !shared && cache.is_cached(index) && index < cache.size_pages() {
             return self.plan_copy(vpn);
         }
-        if self.enter_cached(vpn, &cache) {
+        if self.enter_cached(vpn) {
             return self.step(s, vpn, access, granted);
         }
-        self.plan_load(vpn, cache, index)
+        self.plan_load(vpn)
     }
 
     /// The rights that the host may give for a page.
@@ -341,68 +350,6 @@ impl Inner {
             !p.present()
         });
         Step::Anon { start, len: (end - start) as u32 }
-    }
-
-    /// Enters the cached pages around `vpn`; says whether `vpn` was among them.
-    fn enter_cached(&mut self, vpn: u64, cache: &Arc<PageCache>) -> bool {
-        let Some(v) = self.vmas.find(vpn) else { return false };
-        let shm = !cache.evictable();
-        let writable = shm && v.shared();
-        let random = v.flags.contains(VmaFlags::RANDOM);
-        let (lo, hi) = if random {
-            (vpn, vpn + 1)
-        } else if vpn == v.next && v.run > 0 {
-            (vpn, vpn + (u64::from(v.run) * 2).clamp(AROUND, MAX_AROUND))
-        } else {
-            // By pages of the object, wherever it is mapped: its frames are contiguous that way, and what
-            // hot.rs remembers of one mapping is true for the next.
-            let block = vpn.saturating_sub(v.index(vpn) & (AROUND - 1));
-            (block, block + AROUND)
-        };
-        let (lo, hi) = (lo.max(v.start), hi.min(v.end));
-        let first = v.index(lo);
-        let last = v.index(hi).min(cache.size_pages());
-        let mut found = Vec::with_capacity((hi - lo) as usize);
-        let pt = &self.pt;
-        cache.for_present(first, last, |i, pfn| {
-            let at = lo + (i - first);
-            let take = !pt.get(at).present();
-            if take {
-                found.push((at, pfn));
-            }
-            take
-        });
-        let mut entered = false;
-        for (at, pfn) in found {
-            self.pt.set(at, Pte::object(pfn, shm, writable));
-            entered |= at == vpn;
-        }
-        entered
-    }
-
-    /// What to read for a fault on an absent page of an object.
-    fn plan_load(&mut self, vpn: u64, cache: Arc<PageCache>, index: u64) -> Step {
-        let size = cache.size_pages();
-        let Some(v) = self.vmas.find_mut(vpn) else { return Step::Fail(MAPERR) };
-        if index >= size {
-            return Step::Fail(Fail::Bus);
-        }
-        let room = v.end - vpn;
-        if !cache.evictable() {
-            // Memory only: grows like anonymous memory.
-            let len = if vpn == v.next { (v.run * 2).clamp(FIRST_RUN, MAX_RUN) } else { FIRST_RUN };
-            let len = u64::from(len).min(room).min(size - index);
-            (v.next, v.run) = (vpn + len, len as u32);
-            return Step::Load { cache, from: index, index, ahead: len };
-        }
-        if v.flags.contains(VmaFlags::RANDOM) {
-            return Step::Load { cache, from: index, index, ahead: 1 };
-        }
-        let mut from = index;
-        while from & 15 != 0 && !cache.is_cached(from - 1) {
-            from -= 1;
-        }
-        Step::Load { cache, from, index, ahead: (index - from) + AROUND }
     }
 
     /// The frame that a private page at `vpn` is a copy of, if it must be copied to be written.

@@ -66,6 +66,9 @@ impl AddressSpace {
             c.layout = p.layout.clone();
             c.mmap_base = p.mmap_base;
             c.randomize = p.randomize;
+            c.patches.clone_from(&p.patches);
+            c.unpatched = p.unpatched;
+            child.patches.store(!c.patches.is_empty(), Ordering::Release);
             c.peak_pages = p.vmas.pages();
             // Tokens that their makers have let go of are of no use any more.
             c.held = p.held.iter().filter(|t| Arc::weak_count(t) > 0).cloned().collect();
@@ -123,7 +126,7 @@ impl AddressSpace {
     fn empty_out(&self, alive: bool) {
         let _mmap = self.mmap.lock();
         let mut garbage = Garbage::default();
-        let (vmas, held, layout, old);
+        let (vmas, held, layout, old, patches);
         {
             let mut g = self.inner.lock();
             vmas = g.vmas.remove(0, TOP_PAGE);
@@ -135,6 +138,9 @@ impl AddressSpace {
             g.shares.clear();
             held = std::mem::take(&mut g.held);
             layout = std::mem::take(&mut g.layout);
+            patches = std::mem::take(&mut g.patches);
+            g.unpatched = false;
+            self.patches.store(false, Ordering::Release);
             old = std::mem::take(&mut g.garbage);
             self.memory.locked.fetch_sub(g.locked, Ordering::Relaxed);
             g.locked = 0;
@@ -148,7 +154,7 @@ impl AddressSpace {
         self.memory.uncharge(vmas.iter().filter(|v| accounted(v)).map(Vma::pages).sum());
         drop((garbage, old));
         drop(held); // after the leaves: only now the parent's pages are its own again
-        drop((vmas, layout));
+        drop((vmas, layout, patches));
     }
 }
 

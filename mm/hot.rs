@@ -22,7 +22,7 @@ use base::{Rank, SpinLock};
 
 use crate::fault::Access;
 use crate::space::{AddressSpace, Inner};
-use crate::vma::{Vma, VmaFlags};
+use crate::vma::{Mapping, Vma, VmaFlags};
 
 /// Blocks that are read, and pages that are copied, of a file.
 const MAX_READ: usize = 48;
@@ -143,7 +143,10 @@ impl Inner {
         if self.pt.get(vpn).present() {
             return true;
         }
-        v.mapping.as_ref().is_some_and(|m| m.cache().is_cached(v.index(vpn)))
+        let index = v.index(vpn);
+        // A patched page is made of the file's.
+        let cached = |m: &Mapping| m.cache().is_cached(index) || m.piece(index).0.is_cached(index);
+        v.mapping.as_ref().is_some_and(cached)
     }
 }
 

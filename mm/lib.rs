@@ -9,7 +9,8 @@
 //! | page_table, host_map | the truth about pages, and the host's mappings as a TLB of it |
 //! | vma | ranges and what they map |
 //! | space, mapping, advise, fork | address spaces and the system calls on them |
-//! | fault, stack | page faults; stacks that grow |
+//! | fault, fault_object, stack | page faults; stacks that grow |
+//! | patch, patch_map | text whose system call sites are jumps |
 //! | hot | pages that are mapped before they are touched |
 //! | uaccess | copying to and from user memory |
 //! | page_cache, cache_io, cache_sync, rmap, shm | the pages of files and of shared memory |
@@ -22,6 +23,7 @@ mod buddy;
 mod cache_io;
 mod cache_sync;
 mod fault;
+mod fault_object;
 mod fork;
 mod frame;
 mod host_map;
@@ -31,6 +33,8 @@ mod mapping;
 mod memory;
 mod page_cache;
 mod page_table;
+mod patch;
+mod patch_map;
 mod reclaim;
 mod rmap;
 mod shm;

@@ -67,6 +67,10 @@ pub trait Mappable: Send + Sync {
     fn name(&self) -> ObjectName;
     /// Its pages.
     fn cache(&self) -> &Arc<PageCache>;
+    /// Whether it may be a program or library whose system call sites are worth patching: a regular file.
+    fn is_program(&self) -> bool {
+        false
+    }
 }
 
 /// A page cache under no name.

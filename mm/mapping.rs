@@ -12,6 +12,7 @@ use base::{Errno, PAGE_SHIFT, Result, UserAddr, err};
 
 use crate::fork::{accounted, addr};
 use crate::page_table::Garbage;
+use crate::patch_map::Remains;
 use crate::shm::shared_mapping;
 use crate::space::{AddressSpace, Inner, TOP_PAGE, is_data};
 use crate::types::{MapFlags, MapRequest, RemapFlags};
@@ -34,7 +35,7 @@ pub(crate) fn page_range(at: UserAddr, len: u64) -> Result<(u64, u64)> {
 
 impl Inner {
     /// Whether `pages` more may be mapped, of which `data` count for `RLIMIT_DATA`.
-    fn check_limits(&self, pages: u64, data: u64) -> Result<()> {
+    pub(crate) fn check_limits(&self, pages: u64, data: u64) -> Result<()> {
         let bytes = (self.vmas.pages() + pages) << PAGE_SHIFT;
         let have: u64 = if data > 0 && self.limits.data != u64::MAX {
             self.vmas.iter().filter(|v| is_data(v)).map(Vma::pages).sum()
@@ -52,14 +53,20 @@ impl Inner {
         if self.vmas.len() + more > MAX_VMAS { err(Errno::ENOMEM) } else { Ok(()) }
     }
 
-    /// Where a mapping of `n` pages without a fixed address goes.
-    fn place(&mut self, hint: u64, n: u64, low: bool) -> Result<u64> {
+    /// Where a mapping of `n` pages without a fixed address goes. `room`: so many pages from its first
+    /// one on should be free, if that can be had.
+    fn place(&mut self, hint: u64, n: u64, room: u64, low: bool) -> Result<u64> {
         let top = if low { 0x8000_0000 >> PAGE_SHIFT } else { TOP_PAGE };
         let fits = |s: u64| s >= BOTTOM && s.checked_add(n).is_some_and(|e| e <= top);
         if hint != 0 && fits(hint) && self.vmas.is_free(hint, hint + n) {
             return Ok(hint);
         }
         let ceiling = if low { 0x8000_0000 >> PAGE_SHIFT } else { self.mmap_base };
+        if room > n
+            && let Some(start) = self.vmas.find_gap(room, BOTTOM, ceiling)
+        {
+            return Ok(start);
+        }
         self.vmas
             .find_gap(n, BOTTOM, ceiling)
             .or_else(|| self.vmas.find_gap(n, BOTTOM, ceiling))
@@ -68,7 +75,13 @@ impl Inner {
     }
 
     /// Takes `lo..hi` out of everything; the VMAs are for `finish` to drop.
-    fn cut(&mut self, s: &AddressSpace, lo: u64, hi: u64, garbage: &mut Garbage) -> Vec<Vma> {
+    pub(crate) fn cut(
+        &mut self,
+        s: &AddressSpace,
+        lo: u64,
+        hi: u64,
+        garbage: &mut Garbage,
+    ) -> Vec<Vma> {
         self.peak_pages = self.peak_pages.max(self.vmas.pages());
         let gone = self.vmas.remove(lo, hi);
         if gone.is_empty() {
@@ -143,11 +156,16 @@ impl AddressSpace {
         vf.set(VmaFlags::GROWSDOWN, flags.intersects(MapFlags::GROWSDOWN | MapFlags::STACK));
         vf.set(VmaFlags::ACCOUNT, !shared && prot.contains(Prot::WRITE) && !noreserve);
 
+        let patch = self.patch_for(object.as_ref(), prot, flags, offset);
+        let mut old = Remains::default();
         let _mmap = self.mmap.lock();
         let mut garbage = Garbage::default();
         let mut gone = Vec::new();
         let may_write = shared && max_prot.contains(Prot::WRITE);
         let mapping = object.map(|o| Mapping::new(o, self.id, self.me.clone(), may_write));
+        if let (Some(m), true) = (&mapping, may_write) {
+            m.cache().count_change();
+        }
         let mut g = self.inner.lock();
         let lock = flags.contains(MapFlags::LOCKED) || g.lock_future;
         if lock && (g.locked + n) << PAGE_SHIFT > g.limits.memlock {
@@ -167,7 +185,8 @@ impl AddressSpace {
             next: 0,
             run: 0,
         };
-        let placed = self.place_new(&mut g, want, n, flags, &v);
+        let room = patch.as_ref().map_or(0, |p| p.span());
+        let placed = self.place_new(&mut g, want, (n, room), flags, &v);
         let start = match placed {
             Ok(s) => s,
             Err(e) => {
@@ -177,17 +196,27 @@ impl AddressSpace {
             }
         };
         if fixed {
-            gone = g.cut(self, start, start + n, &mut garbage);
+            gone = g.cut_replaced(self, (start, start + n), &mut garbage, &mut old);
         }
         (v.start, v.end) = (start, start + n);
         if v.mapping.is_none() {
             v.pgoff = 0;
         }
+        let trampolines = match &patch {
+            Some(p) if prot.contains(Prot::EXEC) && !prot.contains(Prot::WRITE) => {
+                g.patch_new(self, &mut v, p)
+            }
+            _ => None,
+        };
         let habit = g.foresight.is_habit(&v);
         if v.mapping.is_some() && !shared {
             g.foresight.mapped(start);
         }
         g.vmas.insert(v);
+        if let Some(t) = trampolines {
+            g.foresight.mapped(t.start);
+            g.vmas.insert(t);
+        }
         if lock {
             g.locked += n;
             self.memory.locked.fetch_add(n, Ordering::Relaxed);
@@ -208,7 +237,7 @@ impl AddressSpace {
         &self,
         g: &mut Inner,
         want: UserAddr,
-        n: u64,
+        (n, room): (u64, u64),
         flags: MapFlags,
         v: &Vma,
     ) -> Result<u64> {
@@ -228,7 +257,8 @@ impl AddressSpace {
             replaced = g.vmas.range(lo, hi).map(|x| x.end.min(hi) - x.start.max(lo)).sum();
             lo
         } else {
-            g.place(want.page_up().unwrap_or_default().vpn(), n, flags.contains(MapFlags::LOW))?
+            let hint = want.page_up().unwrap_or_default().vpn();
+            g.place(hint, n, room, flags.contains(MapFlags::LOW))?
         };
         g.check_count(1 + g.vmas.splits(start, start + n))?;
         g.check_limits(n - replaced, if is_data(v) { n } else { 0 })?;
@@ -247,11 +277,16 @@ impl AddressSpace {
         if len == 0 || hi > TOP_PAGE {
             return err(Errno::EINVAL);
         }
+        let mut old = Remains::default();
         let _mmap = self.mmap.lock();
         let mut g = self.inner.lock();
         g.check_count(g.vmas.splits(lo, hi).saturating_sub(1))?;
         let mut garbage = Garbage::default();
-        let gone = g.cut(self, lo, hi, &mut garbage);
+        let gone = if g.patches.is_empty() {
+            g.cut(self, lo, hi, &mut garbage)
+        } else {
+            g.cut_patched(self, (lo, hi), &mut garbage, &mut old)
+        };
         if !garbage.is_empty() {
             g.foresight.unmapped(&gone);
         }
@@ -269,12 +304,15 @@ impl AddressSpace {
         if lo == hi {
             return Ok(());
         }
+        let mut old = Remains::default();
+        let mut garbage = Garbage::default();
         let _mmap = self.mmap.lock();
         let mut g = self.inner.lock();
         if hi > TOP_PAGE || !g.vmas.covers(lo, hi) {
             return err(Errno::ENOMEM);
         }
-        if g.vmas.range(lo, hi).any(|v| !v.max_prot.contains(prot)) {
+        let ours = |v: &Vma| v.flags.contains(VmaFlags::TRAMPOLINES);
+        if g.vmas.range(lo, hi).any(|v| !v.max_prot.contains(prot) && !ours(v)) {
             return err(Errno::EACCES);
         }
         g.check_count(g.vmas.splits(lo, hi))?;
@@ -290,7 +328,13 @@ impl AddressSpace {
         let data: u64 = g.vmas.range(lo, hi).filter(no_data).map(inside).sum();
         g.check_limits(0, data)?;
         self.memory.charge(charge)?;
+        let plain = !g.patches.is_empty()
+            && prot.contains(Prot::WRITE)
+            && g.unpatch_range(self, (lo, hi), &mut garbage, &mut old);
         g.vmas.change(lo, hi, |v| {
+            if ours(v) {
+                return;
+            }
             if fresh(v) {
                 v.flags |= VmaFlags::ACCOUNT;
             }
@@ -306,6 +350,9 @@ impl AddressSpace {
         if changed {
             g.queued = true;
             self.work.store(1, Ordering::Relaxed);
+        }
+        if plain {
+            self.finish(g, garbage, Vec::new());
         }
         Ok(())
     }
@@ -339,9 +386,14 @@ impl AddressSpace {
         if fixed && (!new_addr.is_page_aligned() || to_end > TOP_PAGE || (to < hi && lo < to_end)) {
             return err(Errno::EINVAL);
         }
+        let mut old_text = Remains::default();
+        let mut garbage = Garbage::default();
         let _mmap = self.mmap.lock();
         let mut g = self.inner.lock();
         let Some(v) = g.vmas.find(lo) else { return err(Errno::EFAULT) };
+        if v.flags.contains(VmaFlags::TRAMPOLINES) {
+            return err(Errno::EFAULT);
+        }
         if lo == hi && !v.shared() {
             return err(Errno::EINVAL); // only shared memory can be duplicated
         }
@@ -351,16 +403,24 @@ impl AddressSpace {
         let grow = n.saturating_sub(hi - lo);
         let (is_account, locked) = (accounted(v), v.flags.contains(VmaFlags::LOCKED));
         let (ends_vma, data) = (hi == v.end, is_data(v));
+        let v_is_patched = v.text().is_some();
         if locked && (g.locked + grow) << PAGE_SHIFT > g.limits.memlock {
             return err(Errno::EAGAIN);
         }
-        let mut garbage = Garbage::default();
         if !fixed && !keep && n <= hi - lo && lo != hi {
-            let gone = if lo + n < hi { g.cut(self, lo + n, hi, &mut garbage) } else { Vec::new() };
+            let rest = (lo + n, hi);
+            let gone = if rest.0 < hi {
+                g.cut_patched(self, rest, &mut garbage, &mut old_text)
+            } else {
+                Vec::new()
+            };
             self.finish(g, garbage, gone);
             return Ok(old);
         }
         g.check_limits(grow, if data { grow } else { 0 })?;
+        if v_is_patched {
+            g.unpatch_range(self, (lo, lo + 1), &mut garbage, &mut old_text);
+        }
         if !fixed
             && !keep
             && ends_vma
@@ -386,7 +446,7 @@ impl AddressSpace {
         }
         g.check_count(3)?;
         // Moving: charge for the new range; the old one is uncharged when it is cut.
-        let start = if fixed { to } else { g.place(new_addr.vpn(), n, false)? };
+        let start = if fixed { to } else { g.place(new_addr.vpn(), n, n, false)? };
         if start < BOTTOM {
             return err(Errno::EINVAL);
         }
@@ -395,7 +455,7 @@ impl AddressSpace {
         }
         let mut gone = Vec::new();
         if fixed {
-            gone = g.cut(self, start, start + n, &mut garbage);
+            gone = g.cut_replaced(self, (start, start + n), &mut garbage, &mut old_text);
         }
         let Some(v) = g.vmas.find(lo).cloned() else { return err(Errno::EFAULT) };
         let moved = Vma {

@@ -53,6 +53,10 @@ pub struct Memory {
     smp: AtomicBool,
     randomize: AtomicU32,
     next_id: AtomicU64,
+    /// Where patched system call sites enter the machine; 0: nothing is patched.
+    pub(crate) patch_entry: AtomicU64,
+    /// Files that have a patch.
+    pub(crate) patched: SpinLock<Vec<Weak<PageCache>>>,
     oom: SpinLock<Option<Arc<OomHandler>>>,
     random: SpinLock<Option<Arc<Random>>>,
 }
@@ -82,6 +86,8 @@ impl Memory {
             smp: AtomicBool::new(false),
             randomize: AtomicU32::new(2),
             next_id: AtomicU64::new(1),
+            patch_entry: AtomicU64::new(0),
+            patched: SpinLock::new(Rank::Leaf, Vec::new()),
             oom: SpinLock::new(Rank::Leaf, None),
             random: SpinLock::new(Rank::Leaf, None),
         })

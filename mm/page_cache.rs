@@ -26,6 +26,7 @@ use crate::frame::{Frame, FrameRun, Kind};
 use crate::hot::HotPages;
 use crate::mappable::Backing;
 use crate::memory::{Memory, Need};
+use crate::patch::PatchSlot;
 use crate::space::AddressSpace;
 
 /// Pages in a chunk.
@@ -142,6 +143,8 @@ pub struct PageCache {
     pub(crate) high: AtomicU64,
     /// What programs touch of it soon after they start.
     pub(crate) hot: SpinLock<HotPages>,
+    /// Its patch, if it is a program.
+    pub(crate) slot: PatchSlot,
     me: Weak<PageCache>,
 }
 
@@ -165,6 +168,7 @@ impl PageCache {
             writable_maps: AtomicUsize::new(0),
             high: AtomicU64::new(0),
             hot: SpinLock::new(Rank::Leaf, HotPages::default()),
+            slot: PatchSlot::new(),
             me: me.clone(),
         })
     }
@@ -195,6 +199,9 @@ impl PageCache {
     /// Unique number of the object, for futex keys.
     pub fn id(&self) -> u64 {
         self.id
+    }
+    pub(crate) fn weak(&self) -> Weak<PageCache> {
+        self.me.clone()
     }
     /// Whether it belongs to a file; false: it lives in memory only.
     pub(crate) fn evictable(&self) -> bool {

@@ -10,7 +10,7 @@ impl Inner {
     /// Where pages `first..=last` of an object are mapped: ranges of pages.
     fn places(&self, object: u64, first: u64, last: u64) -> Vec<(u64, u64)> {
         let part = |v: &crate::vma::Vma| {
-            v.mapping.as_ref().filter(|m| m.cache().id() == object)?;
+            v.mapping.as_ref().filter(|m| m.shows(object))?;
             let end = v.index(v.end);
             let (a, b) = (first.max(v.pgoff), last.saturating_add(1).min(end));
             (a < b).then(|| (v.start + (a - v.pgoff), v.start + (b - v.pgoff)))

@@ -14,7 +14,7 @@
 //! `garbage` until the host's queue has been flushed.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use arch::{Prot, Space};
@@ -27,6 +27,7 @@ use crate::hot::Foresight;
 use crate::mappable::ObjectName;
 use crate::memory::Memory;
 use crate::page_table::{Garbage, PageTable};
+use crate::patch_map::Trampolines;
 use crate::types::{Layout, MmLimits, Usage, VmaInfo};
 use crate::uaccess::TransCache;
 use crate::vma::{Vma, VmaFlags, VmaSet};
@@ -44,6 +45,8 @@ pub struct AddressSpace {
     pub(crate) space: Arc<dyn Space>,
     /// Non-zero: `before_user` has something to do.
     pub(crate) work: AtomicU32,
+    /// It has or had patched text: instruction pointers need a look.
+    pub(crate) patches: AtomicBool,
     pub(crate) mmap: Mutex<()>,
     pub(crate) inner: SpinLock<Inner>,
 }
@@ -70,6 +73,10 @@ pub(crate) struct Inner {
     pub(crate) randomize: bool,
     pub(crate) peak_pages: u64,
     pub(crate) foresight: Foresight,
+    /// Trampolines of patched text.
+    pub(crate) patches: Vec<Trampolines>,
+    /// Nothing is patched until exec.
+    pub(crate) unpatched: bool,
 }
 
 impl fmt::Debug for AddressSpace {
@@ -109,6 +116,8 @@ impl AddressSpace {
             randomize: true,
             peak_pages: 0,
             foresight: Foresight::default(),
+            patches: Vec::new(),
+            unpatched: false,
         };
         Arc::new_cyclic(|me| AddressSpace {
             id: memory.next_id(),
@@ -116,6 +125,7 @@ impl AddressSpace {
             memory: memory.clone(),
             space,
             work: AtomicU32::new(0),
+            patches: AtomicBool::new(false),
             mmap: Mutex::new(()),
             inner: SpinLock::new(Rank::AddressSpace, inner),
         })

@@ -12,6 +12,7 @@ use bitflags::bitflags;
 
 use crate::mappable::Mappable;
 use crate::page_cache::PageCache;
+use crate::patch::TextPatch;
 use crate::space::AddressSpace;
 
 /// Pages kept free below a VMA that grows down (1 MiB, Linux's stack_guard_gap).
@@ -33,6 +34,8 @@ bitflags! {
         const HEAP = 0x200;
         const RANDOM = 0x400;
         const SEQUENTIAL = 0x800;
+        /// Trampolines of patched text (patch_map.rs): not the guest's to change.
+        const TRAMPOLINES = 0x1000;
     }
 }
 
@@ -42,6 +45,8 @@ pub(crate) struct Mapping {
     space: Weak<AddressSpace>,
     space_id: u64,
     writable: bool,
+    /// Some of its pages come from here.
+    text: Option<TextPatch>,
 }
 
 impl Mapping {
@@ -52,14 +57,44 @@ impl Mapping {
         writable: bool,
     ) -> Mapping {
         object.cache().attach(space_id, &space, writable);
-        Mapping { object, space, space_id, writable }
+        Mapping { object, space, space_id, writable, text: None }
     }
     /// The same object in another space.
     pub(crate) fn for_space(&self, space_id: u64, space: &Weak<AddressSpace>) -> Mapping {
-        Mapping::new(self.object.clone(), space_id, space.clone(), self.writable)
+        let mut m = Mapping::new(self.object.clone(), space_id, space.clone(), self.writable);
+        if let Some(t) = &self.text {
+            m.set_text(t.clone());
+        }
+        m
     }
+    /// The object's pages.
     pub(crate) fn cache(&self) -> &Arc<PageCache> {
         self.object.cache()
+    }
+    /// Shows the file's patch from now on.
+    pub(crate) fn set_text(&mut self, text: TextPatch) {
+        text.file.text.attach(self.space_id, &self.space, false);
+        self.text = Some(text);
+    }
+    /// Shows the plain file from now on. The patch is for the caller to drop without a spin lock.
+    pub(crate) fn take_text(&mut self) -> Option<TextPatch> {
+        let text = self.text.take()?;
+        text.file.text.detach(self.space_id, false);
+        Some(text)
+    }
+    /// The cache that page `index` comes from, and for which pages around that is so.
+    pub(crate) fn piece(&self, index: u64) -> (&Arc<PageCache>, u64, u64) {
+        match &self.text {
+            Some(t) => {
+                let (patched, first, end) = t.piece(index);
+                (if patched { &t.file.text } else { self.cache() }, first, end)
+            }
+            None => (self.cache(), 0, u64::MAX),
+        }
+    }
+    /// Whether it shows pages of this cache.
+    pub(crate) fn shows(&self, cache: u64) -> bool {
+        self.cache().id() == cache || self.text.as_ref().is_some_and(|t| t.file.text.id() == cache)
     }
 }
 impl Clone for Mapping {
@@ -69,6 +104,7 @@ impl Clone for Mapping {
 }
 impl Drop for Mapping {
     fn drop(&mut self) {
+        drop(self.take_text());
         self.object.cache().detach(self.space_id, self.writable);
     }
 }
@@ -102,6 +138,15 @@ impl Vma {
     pub(crate) fn shared(&self) -> bool {
         self.flags.contains(VmaFlags::SHARED)
     }
+    /// The file's patch, if it shows that.
+    pub(crate) fn text(&self) -> Option<&TextPatch> {
+        self.mapping.as_ref().and_then(|m| m.text.as_ref())
+    }
+    pub(crate) fn set_text(&mut self, text: TextPatch) {
+        if let Some(m) = &mut self.mapping {
+            m.set_text(text);
+        }
+    }
     /// Page of the object at `vpn`.
     pub(crate) fn index(&self, vpn: u64) -> u64 {
         self.pgoff + (vpn - self.start)
@@ -110,7 +155,12 @@ impl Vma {
         let same_object = match (&self.mapping, &next.mapping) {
             (None, None) => true,
             (Some(a), Some(b)) => {
-                Arc::ptr_eq(&a.object, &b.object) && self.index(self.end) == next.pgoff
+                let same_text = match (&a.text, &b.text) {
+                    (None, None) => true,
+                    (Some(a), Some(b)) => a.same(b),
+                    _ => false,
+                };
+                same_text && Arc::ptr_eq(&a.object, &b.object) && self.index(self.end) == next.pgoff
             }
             _ => false,
         };

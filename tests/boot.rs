@@ -52,6 +52,18 @@ fn streams_are_separate_and_binary_clean() {
     assert!(String::from_utf8_lossy(&out.stderr).lines().any(|l| l == "err"));
 }
 
+/// What shells and programs do with /dev/stdin, /dev/stdout and /dev/stderr, whatever is behind them.
+#[test]
+fn streams_are_found_again_by_name() {
+    let script = "cat /dev/stdin; echo a >/dev/stdout; echo b >/proc/self/fd/1; echo c >>/dev/stderr; \
+                  echo d | tee /dev/fd/2; case $(readlink /proc/self/fd/0) in pipe:*) ;; *) echo no pipe;; esac";
+    let mut cmd = umbra(&["quiet"], &busybox_image(), &["/bin/sh", "-c", script]);
+    let out = run(&mut cmd, b"in\n", MINUTE);
+    assert_eq!(out.status.code(), Some(0), "{out:?}");
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "in\na\nb\nd\n");
+    assert_eq!(String::from_utf8_lossy(&out.stderr), "c\nd\n");
+}
+
 #[test]
 fn the_usual_mounts_are_there() {
     let out = sh(&[], &busybox_image(), "cat /proc/mounts; ls /dev; echo x >/tmp/x; cat /tmp/x");
@@ -128,4 +140,23 @@ fn bad_parameters() {
     }
     let out = guest(&["hostnme=x"], &image, &["true"]);
     assert!(String::from_utf8_lossy(&out.stderr).contains("hostname"), "the near key is suggested");
+}
+
+/// As a machine: what is missing or cannot be executed is one line too.
+#[test]
+fn nothing_to_start() {
+    let ubd = format!("ubd0={}", busybox_image().display());
+    let cases: [(&[&str], &str); 6] = [
+        (&["quiet"], "no root file system"),
+        (&["quiet", "root=/dev/ubda"], "there is no disk"),
+        (&["quiet", &ubd, "root=/dev/ubdx"], "there are: ubda"),
+        (&["quiet", &ubd, "init=/nosuch"], "No such file"),
+        (&["quiet", &ubd, "init=/etc/passwd"], "Permission denied"),
+        (&["quiet", &ubd, "init=/etc"], "Permission denied"),
+    ];
+    for (args, words) in cases {
+        let out = run(Command::new(umbra_bin()).args(args), b"", MINUTE);
+        one_clear_line(&out);
+        assert!(String::from_utf8_lossy(&out.stderr).contains(words), "{args:?}: {out:?}");
+    }
 }

@@ -148,18 +148,46 @@ fn a_full_host_disk_is_an_error_in_the_guest() {
     assert!(text.contains("dd 1"), "dd noticed nothing: {text}{err}");
     let named = ["No space left", "Input/output error", "I/O error"];
     assert!(named.iter().any(|n| err.contains(n)), "{err}");
-    assert!(!text.contains("status 134") && !crashed(&err), "{text}{err}");
+    assert!(
+        text.contains("status 1\n"),
+        "what was lost at the end shows in the status: {text}{err}"
+    );
+    assert!(!crashed(&err), "{text}{err}");
+}
+
+/// A kernel panic says why and where, shows the last trace events, and leaves nobody behind.
+#[test]
+fn a_panic_tells_its_story() {
+    let (image, dir) = (busybox_image(), Scratch::new("panic"));
+    let script = "echo up; echo c >/proc/sysrq-trigger; echo not reached";
+    let traced = format!("trace=syscall:{}", dir.path("trace").display());
+    for trace in [traced.as_str(), "quiet"] {
+        let mut cmd = umbra(&[trace], &image, &["/bin/sh", "-c", script]);
+        let out = run(&mut cmd, b"", Duration::from_secs(60));
+        let (text, err) =
+            (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        assert_eq!(out.status.code(), Some(134), "{text}{err}");
+        assert_eq!(text, "up\n");
+        assert!(err.contains("sysrq triggered crash"), "{err}");
+        assert!(err.contains("do_sysrq"), "no backtrace: {err}");
+        if trace != "quiet" {
+            assert!(err.contains("write(1"), "no trace events: {err}");
+        }
+    }
 }
 
 #[test]
 fn an_image_that_cannot_be_written() {
     let dir = Scratch::new("unwritable");
     let script = "mount -t tmpfs -o size=80m none \"$3\"; cp --sparse=always \"$2\" \"$3/i\"; \
-        mount -o remount,ro \"$3\"; exec \"$1\" run quiet rw \"$3/i\" -- /bin/true";
+        mount -o remount,bind,ro \"$3\"; exec \"$1\" run quiet rw \"$3/i\" -- /bin/true";
     let Some(mut cmd) = with_mounts(script, &[&busybox_image(), &dir.0]) else {
         return skipped("an_image_that_cannot_be_written", "no mounts here");
     };
-    one_clear_line(&run(&mut cmd, b"", Duration::from_secs(30)));
+    let out = run(&mut cmd, b"", Duration::from_secs(30));
+    one_clear_line(&out);
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert!(err.contains("umbra: ") && err.contains("Read-only"), "{err}");
     let read_only = script.replace(" rw ", " ");
     let mut cmd = with_mounts(&read_only, &[&busybox_image(), &dir.0]).expect("worked just now");
     let out = run(&mut cmd, b"", Duration::from_secs(30));

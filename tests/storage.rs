@@ -151,6 +151,23 @@ fn other_layouts() {
     assert!(!String::from_utf8_lossy(&out.stderr).contains("panicked"), "{out:?}");
 }
 
+/// The journal is not replayed: the image is mounted read-only, the message says what to do even
+/// to those who want quiet, and nothing is written.
+#[test]
+fn an_image_whose_journal_needs_replay() {
+    let dir = Scratch::new("replay");
+    let image = copy(&dir);
+    tool(Command::new("debugfs").args(["-w", "-R", "feature needs_recovery"]).arg(&image));
+    let before = std::fs::read(&image).expect("readable");
+    let script = "touch /x; cat /etc/hostname >/dev/null && echo read";
+    let out = guest(&["rw", "quiet"], &image, &["/bin/sh", "-c", script]);
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert!(err.contains("needs replay") && err.contains("e2fsck -y"), "{err}");
+    assert!(err.contains("Read-only file system"), "{err}");
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "read\n");
+    assert!(before == std::fs::read(&image).expect("readable"), "it was written to");
+}
+
 #[test]
 fn an_image_in_use_is_locked() {
     let dir = Scratch::new("locked");

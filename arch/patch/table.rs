@@ -249,7 +249,9 @@ impl Patch {
         if off >= s.len.into() || s.starts & (1 << off) == 0 {
             return None;
         }
-        let beyond = off > s.syscall.into();
+        // At the call itself: the real instruction, not the way to the stub in front of it. Whoever
+        // single-steps would otherwise be sent back to the first of its instructions again and again.
+        let beyond = off >= s.syscall.into();
         let moved = if beyond { off + CALL - SYSCALL } else { off };
         Some(self.trampoline(s).start + u64::from(moved))
     }

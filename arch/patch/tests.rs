@@ -308,7 +308,7 @@ fn maps_and_bytes() {
     assert_eq!(p.to_original(t.start + 28), Some(w.end), "at the jump back");
     assert_eq!(p.to_original(t.end), None);
     assert_eq!(p.to_original(AREA - 1), None);
-    assert_eq!(p.to_trampoline(w.start), Some(t.start), "restart");
+    assert_eq!(p.to_trampoline(w.start), Some(t.start + 20), "restart: the real syscall");
     assert_eq!(p.to_trampoline(w.start + 2), Some(t.start + 22), "return");
     assert_eq!(p.to_trampoline(w.start + 3), None, "within an instruction");
     assert_eq!(p.to_trampoline(w.end), None);

@@ -71,7 +71,8 @@ impl Context {
     pub(super) fn reported(r: &Region) -> Option<Context> {
         let inside = |address: u64, align: u64, len: usize| {
             let at = address.wrapping_sub(r.s_address());
-            let fits = at >= s::STACK as u64 && at <= (S_SIZE - len) as u64 && at % align == 0;
+            let fits =
+                at >= s::STACK as u64 && at <= (S_SIZE - len) as u64 && at.is_multiple_of(align);
             fits.then_some(at as usize)
         };
         let at = inside(r.s64(s::CONTEXT).load(Ordering::Relaxed), 8, uc::LEN)?;

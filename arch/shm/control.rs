@@ -5,11 +5,14 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use base::{Errno, Rank, Result, SpinLock, err};
 
-use super::layout::{K_LEN, K_SIZE, Operation, REGIONS, S_BASE, S_LEN, S_SIZE, SLOT, SLOTS};
+use super::layout::{
+    ANSWERS, K_BASE, K_LEN, K_SIZE, Operation, REGIONS, S_BASE, S_LEN, S_SIZE, SLOT, SLOTS, k,
+};
+use crate::machine::Answers;
 use crate::ptrace::control::memfd;
 use crate::sys::{check, last_error};
 
@@ -173,6 +176,22 @@ impl Region {
         S_BASE + u64::from(self.number) * S_SIZE as u64
     }
 
+    /// Where the stub has its K page.
+    pub(super) fn k_address(&self) -> u64 {
+        K_BASE + u64::from(self.number) * K_SIZE as u64
+    }
+
+    /// Forgets what the thread before has been answered.
+    pub(super) fn forget_answers(&self) {
+        for nr in 0..ANSWERS {
+            let word = self.k64(k::ANSWERS + nr * 8);
+            // A page that nobody has touched stays so.
+            if word.load(Ordering::Relaxed) != 0 {
+                word.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// A word of the K page.
     #[inline]
     pub(super) fn k32(&self, offset: usize) -> &AtomicU32 {
@@ -232,5 +251,14 @@ impl Region {
         let to = super::layout::k::OPERATIONS + index * size_of::<Operation>();
         // SAFETY: inside the page (see `layout`), aligned to 8, and only the kernel writes it.
         unsafe { self.k.add(to).cast::<Operation>().write_volatile(op) }
+    }
+}
+
+impl Answers for Region {
+    fn set(&self, nr: u32, value: Option<u32>) {
+        if (nr as usize) < ANSWERS {
+            let word = value.map_or(0, |v| u64::from(v) + 1);
+            self.k64(k::ANSWERS + nr as usize * 8).store(word, Ordering::Relaxed);
+        }
     }
 }

@@ -53,10 +53,19 @@ fn on(f: &mut Vec<Insn>, nr: i64, body: Vec<Insn>) {
     f.extend(body);
 }
 
-/// Guest threads: two futex calls, each from its instruction and on its pages, and what lets signals in when all
-/// locks are closed: a guest that does it again has changed nothing.
+/// sched_yield(2), from one instruction.
+fn yields() -> Vec<Insn> {
+    let mut f = Vec::new();
+    must_be(&mut f, IP_LOW, address(Label::AtYield) as u32, KILL);
+    f.push(answer(ALLOW));
+    f
+}
+
+/// Guest threads: two futex calls, each from its instruction and on its pages, to yield, and what lets signals in when
+/// all locks are closed: a guest that does it again has changed nothing.
 pub(crate) fn thread(control: NegativeControl) -> Vec<Insn> {
     let mut f = head(control);
+    on(&mut f, libc::SYS_sched_yield, yields());
     let mut unmask = Vec::new();
     must_be(&mut unmask, IP_LOW, address(Label::AtUnmask) as u32, KILL);
     must_be(&mut unmask, arg_low(0), libc::SIG_SETMASK as u32, KILL);
@@ -86,6 +95,7 @@ pub(crate) fn server(control: NegativeControl) -> Vec<Insn> {
     let mut futex = Vec::new();
     futex.extend([load(arg_low(1)), if_at_least(2, 0, 1), answer(KILL), answer(ALLOW)]);
     on(&mut f, libc::SYS_futex, futex);
+    on(&mut f, libc::SYS_sched_yield, yields());
 
     // A report: one of the constants in the text.
     let mut write = Vec::new();

@@ -25,6 +25,8 @@ fn threads_may_wait_and_wake_and_nothing_else() {
     assert_eq!(thread_says(libc::SYS_futex, wait, [0x1000_0000, 0, 7, 0, 0, 0]), KILL);
     assert_eq!(thread_says(libc::SYS_futex, TEXT + 4, [K_BASE, 0, 7, 0, 0, 0]), KILL);
     assert_eq!(thread_says(libc::SYS_futex, 0x40_0000, [K_BASE, 0, 7, 0, 0, 0]), TRAP);
+    assert_eq!(thread_says(libc::SYS_sched_yield, address(Label::AtYield), NONE), ALLOW);
+    assert_eq!(server_says(libc::SYS_sched_yield, address(Label::AtYield), NONE), ALLOW);
     let unmask =
         |at, how, set| thread_says(libc::SYS_rt_sigprocmask, address(at), [how, set, 0, 8, 0, 0]);
     let none = TEXT + ZEROS as u64;

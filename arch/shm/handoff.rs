@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use super::control::Region;
 use super::host::{futex_wait, futex_wake, lives};
-use super::layout::{k, s};
+use super::layout::{k, park, s};
 use crate::cpu;
 use crate::sys::{self, HostPid};
 
@@ -61,6 +61,8 @@ pub(super) struct Handoff {
     online: usize,
     /// PARK of the thread that was entered last: it may be looking at GO.
     last: AtomicPtr<u32>,
+    /// PARK of the one before: it may be yielding.
+    before: AtomicPtr<u32>,
     /// When the load is looked at next, nanoseconds; how often in a row it spoke against the
     /// present arrangement.
     sample_at: AtomicU64,
@@ -82,6 +84,7 @@ impl Handoff {
             cpus: (here, other),
             online: sys::online_cpus(),
             last: AtomicPtr::new(std::ptr::null_mut()),
+            before: AtomicPtr::new(std::ptr::null_mut()),
             sample_at: AtomicU64::new(0),
             against: AtomicU32::new(0),
         }
@@ -108,7 +111,7 @@ impl Handoff {
         if thread.on != Some(self.place()) {
             self.settle(thread);
         }
-        r.k32(k::PARK).store(0, Ordering::Relaxed);
+        r.k32(k::PARK).store(park::TURN, Ordering::Relaxed);
         r.k32(k::SPIN).store(if split { THREAD_LOOKS } else { 0 }, Ordering::Relaxed);
         r.k32(k::SLEEP).store(u32::from(!split), Ordering::Relaxed);
         // A full barrier: SLEEP of the other side is looked at behind it.
@@ -116,25 +119,29 @@ impl Handoff {
         if r.s32(s::SLEEP).load(Ordering::SeqCst) != 0 {
             futex_wake(r.k32(k::GO));
         }
-        let park = r.k32(k::PARK).as_ptr();
-        let before = self.last.swap(park, Ordering::Relaxed);
-        if before != park {
-            // Behind the wake-up, so that the host CPU goes from one thread to the other.
-            Self::put_to_sleep(before);
+        let me = r.k32(k::PARK).as_ptr();
+        if self.last.load(Ordering::Relaxed) != me {
+            self.turn(me);
         }
     }
 
-    fn put_to_sleep(park: *mut u32) {
-        if !park.is_null() {
-            // SAFETY: control pages are mapped as long as any machine value lives, and the word is
-            // only a hint whoever owns it now.
-            unsafe { AtomicU32::from_ptr(park) }.store(1, Ordering::Relaxed);
+    /// The turn goes to another thread on the guests' host CPU. Two that hand it to each other (a pipe, a
+    /// mutex, a parent and its child) should not have to sleep and be woken each time: the last one yields
+    /// for a while, and only the one before it sleeps.
+    fn turn(&self, me: *mut u32) {
+        let last = self.last.swap(me, Ordering::Relaxed);
+        let before = self.before.swap(last, Ordering::Relaxed);
+        set_park(last, park::YIELD);
+        if before != me {
+            set_park(before, park::SLEEP);
         }
     }
 
     /// The virtual CPU is about to idle: no thread shall look for work that does not come.
     pub(super) fn idle(&self) {
-        Self::put_to_sleep(self.last.swap(std::ptr::null_mut(), Ordering::Relaxed));
+        for word in [&self.last, &self.before] {
+            set_park(word.swap(std::ptr::null_mut(), Ordering::Relaxed), park::SLEEP);
+        }
     }
 
     /// Waits until the thread has reported event number `want`.
@@ -163,6 +170,8 @@ impl Handoff {
     /// interrupt kicks it, so that the watchdog counts looks.
     #[cold]
     pub(super) fn wait_soon(&self, r: &Region, t: &Placed, want: u32) -> Result<(), Lost> {
+        // It needs the guests' host CPU: whoever looks at GO there, in the middle of a long call, yields.
+        set_park(self.last.load(Ordering::Relaxed), park::YIELD);
         let mut dog = Watchdog::default();
         for looks in 0.. {
             let seen = r.s32(s::EV).load(Ordering::SeqCst);
@@ -240,6 +249,15 @@ impl Handoff {
             self.split.store(free, Ordering::Relaxed);
             log::debug!("hand-off: {}", if free { "split" } else { "shared" });
         }
+    }
+}
+
+/// Tells a thread how to wait from now on.
+fn set_park(word: *mut u32, how: u32) {
+    if !word.is_null() {
+        // SAFETY: control pages are mapped as long as any machine value lives, and the word is only a
+        // hint whoever owns it now.
+        unsafe { AtomicU32::from_ptr(word) }.store(how, Ordering::Relaxed);
     }
 }
 

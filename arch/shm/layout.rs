@@ -5,13 +5,13 @@
 //! region* is written by the stub, and so by guest code: the kernel reads each word once and believes
 //! nothing. Both exist once per guest thread; number 0 is the server's (and the zygote's).
 
-/// Where the text is mapped in every stub: one page, exactly the range that Syscall User Dispatch
+/// Where the text is mapped in every stub: exactly the range that Syscall User Dispatch
 /// lets call the host.
 pub const TEXT: u64 = 0x7fff_0000_0000;
 /// High half of every address of the stub's own, for the filters.
 pub(crate) const TEXT_HIGH: u32 = (TEXT >> 32) as u32;
 /// Bytes of text.
-pub(crate) const TEXT_LEN: u64 = 0x1000;
+pub(crate) const TEXT_LEN: u64 = 0x2000;
 /// End of what a host process may map.
 pub(crate) const HOST_TOP: u64 = 0x7fff_ffff_f000;
 /// The high halves of start and length of a guest mapping are together at most this: it ends
@@ -51,6 +51,10 @@ pub(crate) mod fd {
     pub(crate) const IMAGE: u32 = 3;
 }
 
+/// System calls below this number may have an answer in the K page.
+pub(crate) const ANSWERS: usize = 192;
+const _: () = assert!(k::ANSWERS + ANSWERS * 8 <= K_SIZE);
+
 /// Words of a K page, by byte offset.
 pub(crate) mod k {
     /// u32. Threads: equals the event that may now continue. Servers: counts requests.
@@ -59,7 +63,7 @@ pub(crate) mod k {
     pub(crate) const SLEEP: usize = 4;
     /// u32: how often a thread looks at GO before it sleeps.
     pub(crate) const SPIN: usize = 8;
-    /// u32: sleep at once, somebody else wants the host CPU.
+    /// u32: how to wait while somebody else has the turn, see [`super::park`].
     pub(crate) const PARK: usize = 12;
     /// u32: the way out, see [`super::mode`].
     pub(crate) const MODE: usize = 16;
@@ -83,6 +87,8 @@ pub(crate) mod k {
     pub(crate) const TWIN: usize = 104;
     /// u32: the kernel's process, which must be the parent.
     pub(crate) const KERNEL: usize = 108;
+    /// Threads: u64 for each system call number below [`super::ANSWERS`]: 0, or its result plus one.
+    pub(crate) const ANSWERS: usize = 0x400;
     /// Server: up to 64 operations of [`super::Operation`].
     pub(crate) const OPERATIONS: usize = 256;
 }
@@ -104,6 +110,10 @@ pub(crate) mod s {
     /// u64: a result: the new process or thread, or what a failed operation said. Only a hint where
     /// a guest could write it. Threads: what came with the last RESET.
     pub(crate) const RESULT: usize = 40;
+    /// u64: address of the thread's K page, for a patched call to find quickly.
+    pub(crate) const K: usize = 48;
+    /// u32: a kick has hit the stub's text: no more answers without the kernel.
+    pub(crate) const KICKED: usize = 56;
     /// Registers of a patched call: rax rbx rcx rdx rsi rdi rbp rsp r8..r15 flags. rcx is where to
     /// go on.
     pub(crate) const REGS: usize = 64;
@@ -116,6 +126,19 @@ pub(crate) mod s {
     pub(crate) const STACK: usize = 0x2000;
 }
 const _: () = assert!(s::MADE_FPSTATE + 0x1800 <= s::STACK);
+
+/// Values of [`k::PARK`].
+pub(crate) mod park {
+    /// It is this thread's turn: look at GO.
+    pub(crate) const TURN: u32 = 0;
+    /// Another thread's on the same host CPU, but probably soon again this one's: yield.
+    pub(crate) const YIELD: u32 = 1;
+    /// Sleep at once.
+    pub(crate) const SLEEP: u32 = 2;
+    /// So many looks at GO does a yield count for: a look costs tens of nanoseconds, a yield about
+    /// one microsecond.
+    pub(crate) const YIELD_COST: u32 = 64;
+}
 
 /// Words of [`s::REGS`].
 pub(crate) mod saved {

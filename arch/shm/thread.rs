@@ -10,7 +10,7 @@ use super::layout::{event, k, mode, s, saved, uc};
 use super::space::ShmSpace;
 use super::stub::GuestTask;
 use crate::cpu::{self, Running};
-use crate::machine::{Event, FaultInfo, Space, Thread};
+use crate::machine::{Answers, Event, FaultInfo, Space, Thread};
 use crate::regs::{Regs, XState};
 use crate::sys::{ARCH_X86_64, SIG_KICK};
 use crate::xsave;
@@ -75,6 +75,8 @@ impl ShmThread {
     ) -> ShmThread {
         let initial = space.machine().initial_xstate();
         let r = &task.region;
+        r.s64(s::K).store(r.k_address(), Ordering::Relaxed);
+        r.forget_answers();
         if xstate.is_none_or(|x| context::make_xstate(r, x).is_err()) {
             r.s_write(s::MADE_FPSTATE, &initial.0[..xsave::layout().frame_size]);
         }
@@ -210,7 +212,10 @@ impl ShmThread {
                 self.context = c;
                 self.mode = mode::FULL;
             }
-            _ => drop(self.lost()),
+            _ => {
+                log::debug!("stub: a call was not made again: {ip:x?}, not {next:#x}");
+                self.lost();
+            }
         }
     }
 
@@ -228,7 +233,10 @@ impl ShmThread {
             (self.patched, self.result, self.mode) = (true, None, mode::PATCHED);
             return Some(Event::Syscall { nr: self.nr, args, ip, sp });
         }
-        let Some(c) = Context::reported(r) else { return Some(self.lost()) };
+        let Some(c) = Context::reported(r) else {
+            log::debug!("stub: event {kind:#x} without a context");
+            return Some(self.lost());
+        };
         self.context = c;
         (self.patched, self.mode) = (false, mode::FULL);
         self.nr = u64::MAX;
@@ -346,6 +354,7 @@ impl Thread for ShmThread {
             cpu::unpublish_guest();
             self.fetched = false;
             if came.is_err() {
+                log::debug!("stub {}: a thread does not come back", guest.pid());
                 return self.lost();
             }
             if let Some(event) = self.classify() {
@@ -394,6 +403,12 @@ impl Thread for ShmThread {
         self.context = Context::MADE;
         self.dirty = true; // the registers follow
         Ok(())
+    }
+
+    fn answers(&self) -> Option<Arc<dyn Answers>> {
+        // Only patched call sites look for them.
+        let task = self.task.as_ref().filter(|_| self.space.machine().patching())?;
+        Some(Arc::new(task.region.clone()))
     }
 
     fn set_single_step(&mut self, on: bool) {

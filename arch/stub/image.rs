@@ -195,9 +195,10 @@ fn code() -> &'static [u8] {
     unsafe { std::slice::from_raw_parts(begin, end.addr() - begin.addr()) }
 }
 
-/// Writes an ELF header and one program header: an executable of one page, read and executed at
+/// Writes an ELF header and one program header: an executable of whole pages, read and executed at
 /// `base`, that starts at `entry`.
-pub(crate) fn elf_header(page: &mut [u8; PAGE_SIZE], base: u64, entry: u64) {
+pub(crate) fn elf_header(page: &mut [u8], base: u64, entry: u64) {
+    let len = page.len() as u64;
     let mut put = |at: usize, bytes: &[u8]| page[at..at + bytes.len()].copy_from_slice(bytes);
     // Elf64_Ehdr: ET_EXEC, EM_X86_64, one program header right behind.
     put(0, b"\x7fELF\x02\x01\x01");
@@ -209,13 +210,13 @@ pub(crate) fn elf_header(page: &mut [u8; PAGE_SIZE], base: u64, entry: u64) {
     put(52, &64u16.to_le_bytes());
     put(54, &56u16.to_le_bytes());
     put(56, &1u16.to_le_bytes());
-    // Elf64_Phdr: PT_LOAD, R+X, the whole page.
+    // Elf64_Phdr: PT_LOAD, R+X, all of it.
     put(64, &1u32.to_le_bytes());
     put(68, &5u32.to_le_bytes());
     put(80, &base.to_le_bytes());
     put(88, &base.to_le_bytes());
-    put(96, &(PAGE_SIZE as u64).to_le_bytes());
-    put(104, &(PAGE_SIZE as u64).to_le_bytes());
+    put(96, &len.to_le_bytes());
+    put(104, &len.to_le_bytes());
     put(112, &(PAGE_SIZE as u64).to_le_bytes());
 }
 
@@ -240,8 +241,8 @@ pub(crate) fn sealed_memfd() -> Result<OwnedFd> {
     seal(&build())
 }
 
-/// A stub's page in a sealed memfd.
-pub(crate) fn seal(page: &[u8; PAGE_SIZE]) -> Result<OwnedFd> {
+/// A stub's image in a sealed memfd.
+pub(crate) fn seal(page: &[u8]) -> Result<OwnedFd> {
     const MFD_EXEC: u32 = 0x10;
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // Hosts since 6.3 may want to hear that it is for executing; older ones refuse the flag.
@@ -249,7 +250,7 @@ pub(crate) fn seal(page: &[u8; PAGE_SIZE]) -> Result<OwnedFd> {
         .or_else(|_| crate::ptrace::control::memfd(c"umbra-stub", flags))?;
     // SAFETY: writes from an array.
     let n = unsafe { libc::write(fd.as_raw_fd(), page.as_ptr().cast(), page.len()) };
-    if n != PAGE_SIZE as isize {
+    if n != page.len() as isize {
         return Err(last_error());
     }
     let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_SEAL;

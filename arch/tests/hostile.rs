@@ -123,7 +123,7 @@ fn jump_everywhere(with_sibling: bool, step: usize, seed: u64) {
         0x50_0000,
         4096,
         TEXT,
-        TEXT + 0x880,
+        TEXT + 0x1000,
         k_page(0),
         k_page(1),
         k_page(2),

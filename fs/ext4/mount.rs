@@ -47,6 +47,8 @@ pub struct Ext4 {
     /// The superblock on the device says "in use".
     in_use: AtomicBool,
     damage: AtomicU32,
+    /// Something could not be written and its only copy is gone.
+    pub(super) lost: AtomicBool,
     /// Inodes in memory, or on their way out of it.
     live: SpinLock<hashbrown::HashSet<u64>>,
     gone: WaitQueue,
@@ -142,7 +144,8 @@ impl Ext4 {
         if let Some(why) = &forced
             && !read_only
         {
-            log::warn!("ext4: {why}");
+            // Somebody asked for writing: they hear of it even with `quiet`.
+            log::error!("ext4: {why}");
         }
         if forced.is_none() && !read_only && get16(&sb, 0x3a) & STATE_VALID == 0 {
             log::warn!("ext4: not cleanly unmounted; e2fsck -y IMAGE is advised");
@@ -166,6 +169,7 @@ impl Ext4 {
             forced,
             in_use: AtomicBool::new(false),
             damage: AtomicU32::new(0),
+            lost: AtomicBool::new(false),
             live: SpinLock::new(Rank::Leaf, hashbrown::HashSet::new()),
             gone: WaitQueue::new(),
             name,
@@ -402,6 +406,9 @@ impl FileSystem for Ext4 {
             name_max: 255,
         })
     }
+    fn lost_data(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
     fn sync(&self) -> Result<()> {
         if self.is_read_only() {
             return Ok(());
@@ -426,7 +433,7 @@ impl FileSystem for Ext4 {
             self.read_only.store(true, Ordering::Release);
         } else if self.is_read_only() {
             if let Some(why) = &self.forced {
-                log::warn!("ext4: {why}");
+                log::error!("ext4: {why}");
                 return err(Errno::EROFS);
             }
             self.read_only.store(false, Ordering::Release);

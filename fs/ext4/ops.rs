@@ -330,6 +330,7 @@ impl InodeOps for Ext4Inode {
         };
         if let Err(e) = r {
             log::error!("ext4: inode {}: {e:?} while it left memory", core.ino);
+            core.fs.lost.store(true, Ordering::Release);
         }
         // A destroyed inode was let go under the transaction lock: its number may live again.
         if links > 0 || read_only || r.is_err() {

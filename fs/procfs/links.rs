@@ -73,7 +73,7 @@ pub(crate) static FDS: Listing = Listing {
         let (r, w) = (flags.readable(), flags.writable());
         // The permission bits of the link show how the file is open; O_PATH shows none.
         let mode = 0o100 * (4 * u32::from(r) + 2 * u32::from(w) + u32::from(r || w));
-        let node = Node::Magic { text: fd_text, path: fd_path };
+        let node = Node::Magic { text: fd_text, path: fd_path, size: 64 };
         Some(Child { node, mode, at: At { key, ..c.at } })
     },
 };

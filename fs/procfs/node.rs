@@ -37,8 +37,8 @@ pub(crate) enum Node {
     File { read: Option<Read>, write: Option<Write>, access: Access },
     /// A symbolic link.
     Link(Read),
-    /// A link that leads to an object and only looks like a name.
-    Magic { text: Read, path: fn(&Ctx<'_>) -> Result<Path> },
+    /// A link that leads to an object and only looks like a name, with the size that lstat shows.
+    Magic { text: Read, path: fn(&Ctx<'_>) -> Result<Path>, size: u64 },
     /// A file with operations of its own.
     Special { open: fn(&Ctx<'_>, OpenFlags) -> Result<Arc<dyn FileOps>>, access: Access },
     /// A directory below /proc/sys: the prefix with its slash.
@@ -201,7 +201,7 @@ impl InodeOps for ProcInode {
             Node::Dir(_, Some(l)) if self.at.pid != 0 && self.mode == 0o500 => {
                 (l.keys)(&self.ctx()).len() as u64
             }
-            Node::Magic { .. } if self.at.key != 0 => 64,
+            Node::Magic { size, .. } => size,
             _ => 0,
         };
         Ok(Attr {

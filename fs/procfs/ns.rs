@@ -36,7 +36,7 @@ pub(crate) static LINKS: Listing = Listing {
     parse: |name| KINDS.iter().position(|k| k.0.as_bytes() == name).map(|i| i as u64),
     child: |c, key| {
         kind(key)?;
-        let node = Node::Magic { text, path };
+        let node = Node::Magic { text, path, size: 0 };
         Some(Child { node, mode: 0o777, at: At { key, ..c.at } })
     },
 };

@@ -22,7 +22,7 @@ const fn magic(
     text: super::node::Read,
     path: fn(&Ctx<'_>) -> Result<crate::Path>,
 ) -> Entry {
-    Entry { name, mode: 0o777, node: Node::Magic { text, path } }
+    Entry { name, mode: 0o777, node: Node::Magic { text, path, size: 0 } }
 }
 const fn listed(name: &'static str, mode: u32, listing: &'static Listing) -> Entry {
     Entry { name, mode, node: Node::Dir(&[], Some(listing)) }

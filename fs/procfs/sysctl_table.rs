@@ -234,7 +234,7 @@ pub(crate) static SYSCTLS: &[Sysctl] = &[
     int("net/ipv4/udp_wmem_min", 1, MAX, "4096"),
     int("net/ipv6/conf/all/disable_ipv6", 0, 1, "1"),
     int("net/ipv6/conf/default/disable_ipv6", 0, 1, "1"),
-    int("net/unix/max_dgram_qlen", 0, MAX, "512"),
+    int("net/unix/max_dgram_qlen", 0, MAX, "10"),
     int("user/max_cgroup_namespaces", 0, MAX, "4096"),
     int("user/max_inotify_instances", 0, MAX, "128"),
     int("user/max_inotify_watches", 0, MAX, "65536"),

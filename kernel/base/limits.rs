@@ -15,6 +15,16 @@ pub const PIPE_DEFAULT: usize = 65536;
 pub const PIPE_MAX: usize = 1_048_576;
 /// Bytes of all pipe buffers together.
 pub const PIPE_TOTAL: usize = 256 << 20;
+/// Sockets, with those that wait to be accepted.
+pub const MAX_SOCKETS: usize = 65536;
+/// Largest buffer of a socket that even CAP_NET_ADMIN can ask for, bytes.
+pub const SOCKET_BUFFER_MAX: usize = 32 << 20;
+/// Bytes that all sockets together hold for their readers.
+pub const SOCKET_TOTAL: usize = 256 << 20;
+/// Descriptors of one message: `SCM_MAX_FD`.
+pub const SCM_MAX_FD: usize = 253;
+/// Descriptors in flight, whoever sent them.
+pub const MAX_IN_FLIGHT: usize = 262_144;
 /// VMAs of one address space: `vm.max_map_count`.
 pub const MAX_VMAS: usize = 65530;
 /// Dentries kept that nobody uses.

@@ -136,10 +136,13 @@ fn find_init(cx: &mut Ctx<'_>) {
             Err(e) => {
                 if e != Errno::ENOENT {
                     last = e.errno();
-                    log::error!(
-                        "Starting init: {place} exists but cannot be executed: {}",
-                        last.text()
-                    );
+                    // Of the one that was asked for the last line speaks.
+                    if asked.is_none() {
+                        log::error!(
+                            "Starting init: {place} exists but cannot be executed: {}",
+                            last.text()
+                        );
+                    }
                 }
             }
         }

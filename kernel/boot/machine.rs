@@ -40,7 +40,8 @@ pub(super) fn physical_memory(config: &Config) -> Result<Arc<PhysMem>, String> {
 pub(super) fn start(phys: Arc<PhysMem>, config: &Config) -> Result<Arc<dyn Machine>, String> {
     arch::cpu::enter(0).map_err(|e| format!("the virtual CPU: {}", e.errno().text()))?;
     if config.backend != Backend::Ptrace {
-        let options = shm::Options { handoff: config.handoff, ..Default::default() };
+        let (handoff, patch) = (config.handoff, config.patch);
+        let options = shm::Options { handoff, patch, ..Default::default() };
         match ShmMachine::new(phys.clone(), options) {
             Ok(machine) => return Ok(machine),
             Err(e) if config.backend == Backend::Shm => return Err(e.to_string()),
@@ -57,6 +58,13 @@ pub(super) fn memory(machine: Arc<dyn Machine>, config: &Config) -> Arc<Memory> 
     let memory = Memory::with_random(machine, Box::new(crate::kernel::fill_random));
     if !config.randomize {
         memory.set_randomize(0);
+    }
+    if config.patch {
+        let entry = memory.machine().patch_entry();
+        if entry.is_none() {
+            log::info!("patch=on: without effect: the machine has no entry for patched calls");
+        }
+        memory.set_patch_entry(entry);
     }
     memory
 }

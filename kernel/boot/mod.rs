@@ -148,6 +148,7 @@ fn power_on(config: &Config, hw: &Hardware, started: Instant) -> Result<Arc<Kern
         }
     }));
     let fs = root::mount(&kernel)?;
+    kernel.life.keep_mounts(fs.ns());
     init::create(&kernel, &hw.devices.stdio, fs.clone())?;
     init::kernel_threads(&kernel, &fs)?;
     host_signals(&kernel)?;

@@ -108,7 +108,10 @@ fn disk_root(kernel: &Arc<Kernel>) -> Result<Arc<MountNamespace>, String> {
     };
     let disk = find_disk(kernel, &name).ok_or_else(|| {
         let all: Vec<String> = blocks.list().iter().map(|d| d.name().to_owned()).collect();
-        format!("root={name}: there is no such disk; there are: {}", all.join(", "))
+        match all.join(", ") {
+            none if none.is_empty() => format!("root={name}: there is no disk: give ubd0=IMAGE"),
+            all => format!("root={name}: there is no such disk; there are: {all}"),
+        }
     })?;
     // The user knows the image's name, not ours.
     let index = disk.dev().minor / drivers::registry::UBD_MINORS;

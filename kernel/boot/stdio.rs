@@ -51,7 +51,7 @@ fn wrap(
     kind: FileType,
 ) -> Arc<File> {
     let ops = Arc::new(CharOps::new(device, dev, kernel.memory.clone()));
-    kernel.vfs.anon().file(ops, flags, Arc::new(Cred::root()), kind, 0o600)
+    kernel.vfs.anon().shared_file(ops, flags, Arc::new(Cred::root()), kind, 0o600)
 }
 
 /// One of the three, as Umbra was started with it.

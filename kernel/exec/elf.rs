@@ -66,7 +66,7 @@ pub struct Placed {
     pub code: (u64, u64),
     /// First and last byte of data.
     pub data: (u64, u64),
-    /// End of the last segment's memory.
+    /// End of the last segment's memory, and of the trampolines.
     pub end: u64,
 }
 
@@ -173,16 +173,19 @@ impl Image {
             .fold(PAGE, u64::max)
     }
 
-    /// Maps the segments. A position independent image goes to `base` (null: where there is room).
+    /// Maps the segments; behind them the file's trampolines may come to lie (`mm::patch_map`). A position independent image goes to `base` (null: where there is room).
     ///
     /// # Errors
     /// ENOMEM; EINVAL or EPERM for addresses that cannot be mapped.
     pub fn map(&self, mm: &Arc<AddressSpace>, file: &Arc<File>, base: UserAddr) -> Result<Placed> {
+        let object = file.ops.mappable(file)?;
+        let room = mm.patch_room(&object);
         let bias = if self.position_independent {
             // Reserve the whole span first, so that the segments stay together.
             let align = self.align();
             let fixed = if base.is_null() { MapFlags::empty() } else { MapFlags::FIXED_NOREPLACE };
-            let len = if base.is_null() { self.span() + (align - PAGE) } else { self.span() };
+            let span = self.span() + room;
+            let len = if base.is_null() { span + (align - PAGE) } else { span };
             let wish = UserAddr(base.0.div_ceil(align) * align);
             let at = mm.map(MapRequest {
                 addr: wish,
@@ -198,7 +201,6 @@ impl Image {
             }
             0
         };
-        let object = file.ops.mappable(file)?;
         let mut placed = Placed { bias, code: (u64::MAX, 0), data: (0, 0), end: 0 };
         for l in &self.loads {
             let prot = prot_of(l.p_flags);
@@ -225,6 +227,9 @@ impl Image {
                 placed.data = (start, start + l.p_filesz);
             }
             placed.end = placed.end.max(start + l.p_memsz);
+        }
+        if room > 0 {
+            placed.end = placed.end.next_multiple_of(PAGE) + room; // the heap begins there
         }
         if placed.code.0 == u64::MAX {
             placed.code.0 = 0;

@@ -9,6 +9,11 @@ use mm::AddressSpace;
 
 use super::*;
 use crate::testing::{Files, Random};
+use testelf::{TEXT, TestElf};
+
+/// A small ELF file with a system call.
+#[path = "../../arch/patch/testelf.rs"]
+mod testelf;
 
 const INTERP: &[u8] = b"/lib64/ld-linux-x86-64.so.2\0";
 const HEADERS: usize = 5;
@@ -80,6 +85,33 @@ fn a_good_image_is_read_and_mapped() {
     let mut byte = [0u8; 2];
     mm.read(UserAddr(placed.data.1 - 1), &mut byte).unwrap();
     assert_eq!(byte, [0x90, 0], "the file's last byte, then the first of the zeros");
+}
+
+/// The heap begins behind the trampolines, wherever the image lies.
+#[test]
+fn trampolines_lie_behind_the_image() {
+    let files = Files::new();
+    files.memory.set_patch_entry(Some(0x7fff_0000_0b00));
+    let mut elf = TestElf::function(b"\xb8\x27\0\0\0\x0f\x05\xc3");
+    for (fixed, base) in [(true, 0), (false, 0x5555_5555_4000), (false, 0)] {
+        elf.fixed = fixed;
+        let p = program(&files, &elf.build());
+        let image = Image::parse(&p).unwrap();
+        let mm = AddressSpace::new(&files.memory).unwrap();
+        // What the hole that is chosen must not be cut short by.
+        for at in [0x7000_0000_0000, 0x7fff_f000_0000] {
+            let page = MapRequest::anonymous(PAGE, Prot::READ);
+            mm.map(MapRequest { addr: UserAddr(at), ..page }).unwrap();
+        }
+        let placed = image.map(&mm, &p.file, UserAddr(base)).unwrap();
+        let vmas = mm.vmas();
+        let t = vmas.iter().find(|v| v.name.path == b"[patch]").expect("trampolines");
+        assert_eq!(t.start.0, (placed.bias + image.highest()).next_multiple_of(PAGE));
+        assert_eq!(t.end.0, placed.end);
+        let mut first = [0];
+        mm.read(UserAddr(placed.bias + TEXT), &mut first).unwrap();
+        assert_eq!(first, [0xe9], "a jump");
+    }
 }
 
 #[test]

@@ -192,6 +192,7 @@ pub fn execve(
     match loaded {
         Ok(()) => {
             finish(cx, &comm, cred);
+            cx.task.set_answers(cx.thread.answers());
             Ok(())
         }
         Err(e) => {

@@ -95,6 +95,10 @@ pub fn load(
 
     let secure = cred.uid != cred.euid || cred.gid != cred.egid;
     let cpu = arch::xsave::hwcap();
+    // The stub's entry finds its thread by the GS base: programs shall ask the kernel to change it.
+    const FSGSBASE: u64 = 2;
+    let patching = kernel.memory.patch_entry().is_some();
+    let hwcap2 = if patching { cpu.hwcap2 & !FSGSBASE } else { cpu.hwcap2 };
     let aux = [
         (at::SYSINFO_EHDR, vdso.0),
         (at::HWCAP, cpu.hwcap),
@@ -112,7 +116,7 @@ pub fn load(
         (at::EGID, u64::from(cred.egid)),
         (at::SECURE, u64::from(secure)),
         (at::RANDOM, random_at),
-        (at::HWCAP2, cpu.hwcap2),
+        (at::HWCAP2, hwcap2),
         (at::EXECFN, execfn),
         (at::PLATFORM, platform),
         (at::MINSIGSTKSZ, arch::xsave::min_sigstack()),

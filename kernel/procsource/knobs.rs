@@ -36,6 +36,7 @@ enum SysRq {
     Sync,
     Restart,
     PowerOff,
+    Crash,
     Unknown,
 }
 
@@ -48,6 +49,7 @@ impl SysRq {
             b's' => SysRq::Sync,
             b'b' => SysRq::Restart,
             b'o' => SysRq::PowerOff,
+            b'c' => SysRq::Crash,
             _ => SysRq::Unknown,
         }
     }
@@ -132,7 +134,7 @@ impl KernelSource {
             "fs/file-nr" => format!("{}\t0\t{MAX_FILES}", super::system::open_files(&k)),
             "vm/overcommit_memory" => k.memory.overcommit().to_string(),
             "vm/overcommit_ratio" => k.memory.overcommit_ratio().to_string(),
-            _ => return None,
+            _ => k.net.sysctl.find(name)?.load(Ordering::Relaxed).to_string(),
         })
     }
 
@@ -165,7 +167,12 @@ impl KernelSource {
                 return err(Errno::EPERM);
             }
             "kernel/pty/nr" | "fs/file-nr" => return err(Errno::EACCES),
-            _ => {} // vm/compact_memory: there is nothing to move
+            _ => {
+                // What else is known is vm/compact_memory: there is nothing to move.
+                if let Some(v) = k.net.sysctl.find(name) {
+                    v.store(number(value)?, Ordering::Relaxed);
+                }
+            }
         }
         Ok(())
     }
@@ -195,6 +202,8 @@ impl KernelSource {
             }
             SysRq::Restart => k.shut_down(Fate::Restart),
             SysRq::PowerOff => k.shut_down(Fate::PowerOff),
+            // As asked, by the guest's root: to see what a panic leaves behind.
+            SysRq::Crash => panic!("sysrq triggered crash"),
             SysRq::Unknown => {}
         }
     }

@@ -105,8 +105,9 @@ pub(super) fn table(k: &Kernel, table: Table<'_>) -> Option<String> {
         Table::Misc => Some(misc(k)),
         Table::Consoles => Some(consoles(k)),
         Table::Modules => Some(String::new()),
-        // The network's and System V IPC's own parts; there are no control groups.
-        Table::Net(_) | Table::SysvIpc(_) | Table::Timers(_) | Table::Cgroup(_) => None,
+        Table::Net(name) => k.net.proc_table(name),
+        // System V IPC's own part; there are no control groups.
+        Table::SysvIpc(_) | Table::Timers(_) | Table::Cgroup(_) => None,
     }
 }
 

@@ -57,7 +57,8 @@ pub fn push(cx: &mut Ctx, info: &SigInfo, action: &Action) -> Result<()> {
     }
     let xstate = cx.thread.xstate()?;
     let fp = arch::xsave::to_frame(&xstate);
-    let regs = *cx.thread.regs();
+    let mut regs = *cx.thread.regs();
+    regs.rip = cx.mm.original_ip(regs.rip);
     let (mask, alt, mut alt_flags) = {
         let s = cx.task.signals.lock();
         (s.saved.unwrap_or(s.blocked), (s.alt_base, s.alt_size), s.alt_flags)
@@ -154,6 +155,9 @@ pub fn pop(cx: &mut Ctx) -> Result<()> {
     r.cs = 0x33;
     r.ss = 0x2b;
     r.orig_rax = u64::MAX;
+    if let Some(ip) = cx.mm.trampoline_ip(r.rip) {
+        r.rip = ip;
+    }
     let mut mask = SigSet(get(&uc, 296));
     mask.remove(nr::KILL);
     mask.remove(nr::STOP);

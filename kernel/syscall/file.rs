@@ -25,6 +25,34 @@ pub fn install(cx: &Ctx<'_>, file: Arc<File>, cloexec: bool) -> SysResult {
     Ok(cx.files().install(file, cloexec, fd_limit(cx))?.into())
 }
 
+/// Gives two files descriptors and stores these at `at`: both or none.
+///
+/// # Errors
+/// EMFILE, EFAULT.
+pub fn install_two(
+    cx: &Ctx<'_>,
+    first: Arc<File>,
+    second: Arc<File>,
+    cloexec: bool,
+    at: UserAddr,
+) -> SysResult {
+    let files = cx.files();
+    let a = files.install(first, cloexec, fd_limit(cx))?;
+    let b = match files.install(second, cloexec, fd_limit(cx)) {
+        Ok(b) => b,
+        Err(e) => {
+            files.close(a)?;
+            return Err(e);
+        }
+    };
+    if let Err(e) = cx.write_obj(at, &[a, b]) {
+        files.close(a)?;
+        files.close(b)?;
+        return Err(e);
+    }
+    Ok(0)
+}
+
 fn open_at(cx: &Ctx<'_>, dir: Fd, path: Str, how: &OpenHow) -> SysResult {
     let name = cx.path(path)?;
     let base = base_of(cx, dir, &name)?;
@@ -179,22 +207,7 @@ pub fn pipe2(cx: &mut Ctx<'_>, fds: UserAddr, flags: u32) -> SysResult {
         return err(Errno::EINVAL);
     }
     let (r, w) = fs::pipe::pipe(&cx.kernel.vfs, &cx.cred(), f - OpenFlags::CLOEXEC)?;
-    let files = cx.files();
-    let cloexec = f.contains(OpenFlags::CLOEXEC);
-    let a = files.install(r, cloexec, fd_limit(cx))?;
-    let b = match files.install(w, cloexec, fd_limit(cx)) {
-        Ok(b) => b,
-        Err(e) => {
-            files.close(a)?;
-            return Err(e);
-        }
-    };
-    if let Err(e) = cx.write_obj(fds, &[a, b]) {
-        files.close(a)?;
-        files.close(b)?;
-        return Err(e);
-    }
-    Ok(0)
+    install_two(cx, r, w, f.contains(OpenFlags::CLOEXEC), fds)
 }
 
 /// ioctl(2). The generic commands are done here, the rest by the file.
@@ -353,7 +366,12 @@ pub fn fcntl(cx: &mut Ctx<'_>, fd: Fd, cmd: u32, arg: u64) -> SysResult {
             files.set_cloexec(fd.0, arg & 1 != 0)?;
             Ok(0)
         }
-        3 => Ok((file.flags() | OpenFlags::LARGEFILE).bits().into()),
+        3 => {
+            // open(2) sets it for every 64-bit caller; what has no name was not opened.
+            let named = file.inode().fs.type_name() != fs::anon::TYPE_NAME;
+            let large = if named { OpenFlags::LARGEFILE } else { OpenFlags::empty() };
+            Ok((file.flags() | large).bits().into())
+        }
         4 => {
             let settable =
                 OpenFlags::APPEND | OpenFlags::NONBLOCK | OpenFlags::DIRECT | OpenFlags::NOATIME;

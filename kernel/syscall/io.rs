@@ -12,9 +12,9 @@ use crate::signal::set::nr;
 use crate::task::limits::Resource;
 
 /// Most bytes that one call moves, as Linux has it.
-const MAX_RW: usize = 0x7fff_f000;
+pub(super) const MAX_RW: usize = 0x7fff_f000;
 /// Most elements of an iovec.
-const IOV_MAX: usize = 1024;
+pub(super) const IOV_MAX: usize = 1024;
 
 /// RLIMIT_FSIZE.
 fn limit(cx: &Ctx<'_>) -> u64 {
@@ -34,8 +34,21 @@ fn size_signal<T>(cx: &Ctx<'_>, r: Result<T>) -> Result<T> {
     r
 }
 
+/// A write to what nobody reads is also a signal, to the thread that wrote.
+pub(super) fn pipe_signal<T>(cx: &Ctx<'_>, file: &File, r: Result<T>) -> Result<T> {
+    if let Err(e) = &r
+        && *e == Errno::EPIPE
+        && file.ops.sigpipe()
+    {
+        let me = cx.task.clone();
+        // A queue has room for one of each ordinary signal.
+        let _ = cx.kernel.signal_task(&me, SigInfo::user(nr::PIPE, 0, me.pid(), cx.cred().uid));
+    }
+    r
+}
+
 /// Reads an iovec: lengths are checked, addresses are not.
-fn read_iov(cx: &Ctx<'_>, iov: UserAddr, n: usize) -> Result<IoVecs> {
+pub(super) fn read_iov(cx: &Ctx<'_>, iov: UserAddr, n: usize) -> Result<IoVecs> {
     if n > IOV_MAX {
         return err(Errno::EINVAL);
     }
@@ -77,7 +90,7 @@ fn do_write(cx: &Ctx<'_>, fd: Fd, iov: impl Into<IoVecs>, at: Option<u64>) -> Sy
         None => file.write(&mut source, limit(cx)),
         Some(o) => file.write_at(o, &mut source, limit(cx)),
     };
-    Ok(size_signal(cx, r)? as i64)
+    Ok(size_signal(cx, pipe_signal(cx, &file, r))? as i64)
 }
 
 fn offset(o: i64) -> Result<u64> {
@@ -253,7 +266,7 @@ pub fn sendfile(cx: &mut Ctx<'_>, out: Fd, input: Fd, at: UserAddr, count: usize
     let (i, o) = (readable(cx, input)?, writable(cx, out)?);
     let count = count.min(MAX_RW);
     let r = with_offset(cx, at, |off| moving::sendfile(&o, &i, off, count, limit(cx)));
-    Ok(size_signal(cx, r)? as i64)
+    Ok(size_signal(cx, pipe_signal(cx, &o, r))? as i64)
 }
 
 fn readable(cx: &Ctx<'_>, fd: Fd) -> Result<Arc<File>> {
@@ -318,10 +331,10 @@ pub fn splice(
     let (i, o) = (readable(cx, fd_in)?, writable(cx, fd_out)?);
     let nonblock = flags & SPLICE_F_NONBLOCK != 0;
     let len = len.min(MAX_RW);
-    let n = with_offset(cx, off_in, |a| {
+    let r = with_offset(cx, off_in, |a| {
         with_offset(cx, off_out, |b| moving::splice(&i, a, &o, b, len, nonblock))
-    })?;
-    Ok(n as i64)
+    });
+    Ok(pipe_signal(cx, &o, r)? as i64)
 }
 
 /// tee(2).
@@ -333,7 +346,8 @@ pub fn tee(cx: &mut Ctx<'_>, fd_in: Fd, fd_out: Fd, len: usize, flags: u32) -> S
         return err(Errno::EINVAL);
     }
     let (i, o) = (readable(cx, fd_in)?, writable(cx, fd_out)?);
-    Ok(moving::tee(&i, &o, len.min(MAX_RW), flags & SPLICE_F_NONBLOCK != 0)? as i64)
+    let r = moving::tee(&i, &o, len.min(MAX_RW), flags & SPLICE_F_NONBLOCK != 0);
+    Ok(pipe_signal(cx, &o, r)? as i64)
 }
 
 /// vmsplice(2): the bytes are copied, whatever SPLICE_F_GIFT says.

@@ -118,7 +118,18 @@ pub fn mmap(
         request.max_prot = max;
         request.object = Some((file.ops.mappable(&file)?, offset));
     }
-    Ok(cx.mm.map(request)?.0 as i64)
+    let at = cx.mm.map(request)?;
+    leave_lost_trampoline(cx);
+    Ok(at.0 as i64)
+}
+
+/// The new mapping may lie over the trampoline that the call came through: it returns to the original.
+fn leave_lost_trampoline(cx: &mut Ctx<'_>) {
+    if cx.mm.has_patches()
+        && let Some(ip) = cx.mm.lost_ip(cx.thread.regs().rip)
+    {
+        cx.thread.regs_mut().rip = ip;
+    }
 }
 
 /// munmap(2).
@@ -174,7 +185,9 @@ pub fn mremap(
     if !addr.is_page_aligned() || new == 0 {
         return err(Errno::EINVAL);
     }
-    Ok(cx.mm.remap(addr, page_up(old)?, page_up(new)?, f, to)?.0 as i64)
+    let at = cx.mm.remap(addr, page_up(old)?, page_up(new)?, f, to)?;
+    leave_lost_trampoline(cx);
+    Ok(at.0 as i64)
 }
 
 /// msync(2).

@@ -218,10 +218,10 @@ pub fn adjtimex(cx: &mut Ctx<'_>, buf: UserAddr) -> SysResult {
 /// clock_adjtime(2).
 ///
 /// # Errors
-/// As adjtimex; EINVAL for other clocks.
+/// As adjtimex; EINVAL for what is no clock, EOPNOTSUPP for one that nobody can adjust.
 pub fn clock_adjtime(cx: &mut Ctx<'_>, clock: u32, buf: UserAddr) -> SysResult {
     if ClockId::decode(clock)? != ClockId::Realtime {
-        return err(Errno::EINVAL);
+        return err(Errno::EOPNOTSUPP);
     }
     adjtimex(cx, buf)
 }

@@ -26,6 +26,7 @@ pub fn exit_thread(cx: Ctx<'_>) {
     release_user_side(kernel, &task, &mm);
     let last_user = mm.usage();
     process.past.max_rss_pages.fetch_max(last_user.peak_rss, Ordering::Relaxed);
+    task.set_answers(None);
     drop(thread);
     task.set_mm(None);
     drop(mm);
@@ -138,6 +139,7 @@ fn exit_process(kernel: &Arc<Kernel>, task: &Arc<Task>, status: i32) {
         };
         let threads = child.lock().threads.clone();
         for t in threads {
+            t.answer_parent(heir);
             let sig = t.pdeathsig.load(Ordering::Relaxed);
             if sig != 0 {
                 let _ = kernel.signal_task(&t, SigInfo::user(sig, code::USER, p.pid, 0));

@@ -18,10 +18,11 @@ pub mod wait;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use arch::Answers;
 use arch::switch::Fiber;
-use base::Cred;
 use base::lock::{Rank, SpinGuard, SpinLock};
 use base::wait::WaitQueue;
+use base::{Cred, trace};
 use fs::FsContext;
 use fs::fdtable::FdTable;
 use mm::AddressSpace;
@@ -167,6 +168,8 @@ pub struct Task {
     pub minflt: AtomicU64,
     /// See `minflt`.
     pub majflt: AtomicU64,
+    /// Where its machine thread finds results without a system call.
+    answers: SpinLock<Option<Arc<dyn Answers>>>,
     /// The system call that it is in, for /proc and the panic report.
     pub in_syscall: AtomicU32,
     syscall_args: [AtomicU64; 6],
@@ -261,7 +264,45 @@ impl Task {
 
     /// Replaces the credentials.
     pub fn set_cred(&self, cred: Cred) {
+        let ids = [cred.uid, cred.euid, cred.gid, cred.egid];
         *self.cred.lock() = Arc::new(cred);
+        self.answer_ids(ids);
+    }
+
+    fn answer_ids(&self, ids: [u32; 4]) {
+        if let Some(a) = &*self.answers.lock() {
+            for (nr, id) in [102, 107, 104, 108].into_iter().zip(ids) {
+                a.set(nr, Some(id));
+            }
+        }
+    }
+
+    /// Its machine thread looks for the results of getpid(2) and its like there from now on; None: it
+    /// is about to end. Not while system calls are traced: they would not be seen.
+    pub(crate) fn set_answers(&self, answers: Option<Arc<dyn Answers>>) {
+        let answers = answers.filter(|_| !trace::enabled(trace::Category::Syscall));
+        let some = answers.is_some();
+        if let Some(a) = &answers {
+            a.set(39, Some(self.pid()));
+            a.set(186, Some(self.tid()));
+        }
+        *self.answers.lock() = answers;
+        if !some {
+            return;
+        }
+        let c = self.cred();
+        self.answer_ids([c.uid, c.euid, c.gid, c.egid]);
+        // Under the tree's lock, so that who is given a new parent meanwhile hears of it later.
+        let kernel = self.kernel();
+        let tree = kernel.tree.lock();
+        self.answer_parent(tree.node(self.pid()).map_or(0, |n| n.parent));
+    }
+
+    /// The result of getppid(2).
+    pub(crate) fn answer_parent(&self, parent: u32) {
+        if let Some(a) = &*self.answers.lock() {
+            a.set(110, Some(parent));
+        }
     }
 
     /// Its address space; None while it exits.
@@ -454,6 +495,7 @@ impl NewTask {
             utime_ns: AtomicU64::new(0),
             minflt: AtomicU64::new(0),
             majflt: AtomicU64::new(0),
+            answers: SpinLock::new(Rank::Leaf, None),
             in_syscall: AtomicU32::new(u32::MAX),
             syscall_args: Default::default(),
             policy: AtomicU32::new(0),

@@ -109,6 +109,7 @@ fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>, act: Optio
     if let Some(act) = act {
         act(&mut cx);
     }
+    cx.task.set_answers(cx.thread.answers());
     while !cx.exiting && to_user(&mut cx) {
         cx.kernel.vdso.refresh();
         let before = arch::clock::stopwatch();
@@ -165,7 +166,9 @@ fn handle(cx: &mut Ctx<'_>, event: Event) {
         Event::ForeignSyscall => {
             cx.thread.set_result(-i64::from(Errno::ENOSYS.code()));
         }
+        Event::Trap { signo: nr::TRAP, code: SI_KERNEL, .. } if resumed(cx) => {}
         Event::Trap { signo, code, addr } => {
+            let addr = cx.mm.original_ip(addr);
             let trapno = match (signo, code) {
                 (nr::FPE, 1) => 0,
                 (nr::FPE, 2) => 4,
@@ -188,6 +191,20 @@ fn handle(cx: &mut Ctx<'_>, event: Event) {
     if arch::cpu::take_pending() {
         cx.kernel.sched.interrupt();
     }
+}
+
+/// `si_code` of an `int3`.
+const SI_KERNEL: i32 = 0x80;
+
+/// After an `int3`: whether that only fills up a patched system call site, into whose middle the guest has
+/// jumped. It goes on in the trampoline then.
+fn resumed(cx: &mut Ctx<'_>) -> bool {
+    let ip = cx.thread.regs().rip.wrapping_sub(1);
+    let to = cx.mm.trampoline_ip(ip);
+    if let Some(to) = to {
+        cx.thread.regs_mut().rip = to;
+    }
+    to.is_some()
 }
 
 /// Vector of a floating-point exception: 19 if SSE has one that is not masked, else 16.
@@ -216,15 +233,7 @@ fn syscall(cx: &mut Ctx<'_>, nr: u64, args: &[u64; 6]) {
             cx.thread.set_result(-i64::from(Errno::EINTR.code()));
             cx.restart = Some((e.errno(), nr));
         }
-        Err(e) => {
-            if e == Errno::EPIPE && matches!(nr, 1 | 18 | 20 | 40 | 275 | 276 | 278 | 296 | 328) {
-                let me = cx.task.clone();
-                // SIGPIPE is sent to the thread that wrote; a full queue cannot happen for it.
-                let _ =
-                    cx.kernel.signal_task(&me, SigInfo::user(nr::PIPE, 0, me.pid(), cx.cred().uid));
-            }
-            cx.thread.set_result(e.to_ret());
-        }
+        Err(e) => cx.thread.set_result(e.to_ret()),
     }
 }
 
@@ -260,6 +269,11 @@ fn fault(cx: &mut Ctx<'_>, info: &FaultInfo) {
         }
     );
     if result == FaultResult::Resolved {
+        return;
+    }
+    // The guest has mapped something else over the trampoline that the thread was in.
+    if let Some(ip) = cx.mm.lost_ip(cx.thread.regs().rip) {
+        cx.thread.regs_mut().rip = ip;
         return;
     }
     let exec = info.exec || cx.thread.regs().rip == info.addr.0;

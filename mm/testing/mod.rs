@@ -3,7 +3,11 @@
 mod bench;
 mod cache;
 mod model;
+mod patch;
 mod space;
+/// A small ELF file.
+#[path = "../../arch/patch/testelf.rs"]
+mod testelf;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

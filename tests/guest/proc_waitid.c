@@ -39,15 +39,21 @@ int main(void)
 	if (!k)
 		_exit(9);
 	EQ(waitid(P_PID, k, NULL, WEXITED), 0);
+	/* It ends when it is told to: else it could before its going on is looked at. */
+	int p[2], st;
+	char c;
+	OK(pipe(p));
 	k = OK(fork());
-	if (!k)
-		kill(getpid(), SIGSTOP), _exit(7);
-	int st;
+	if (!k) {
+		kill(getpid(), SIGSTOP);
+		_exit(read(p[0], &c, 1) == 1 ? 7 : 8);
+	}
 	EQ(waitpid(k, &st, WUNTRACED), k);
 	printf("stopped %d by %d\n", WIFSTOPPED(st), WSTOPSIG(st));
 	kill(k, SIGCONT);
 	EQ(waitpid(k, &st, WCONTINUED), k);
 	printf("continued %d\n", WIFCONTINUED(st));
+	EQ(write(p[1], "x", 1), 1);
 	EQ(waitpid(k, &st, 0), k);
 	EQ(WEXITSTATUS(st), 7);
 }

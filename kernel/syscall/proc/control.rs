@@ -33,7 +33,12 @@ pub fn arch_prctl(cx: &mut Ctx<'_>, op: u32, addr: UserAddr) -> SysResult {
     }
     match op {
         SET_FS => cx.thread.regs_mut().fs_base = addr.0,
-        SET_GS => cx.thread.regs_mut().gs_base = addr.0,
+        SET_GS => {
+            if addr.0 != 0 {
+                cx.mm.drop_patches(); // the stub's entry finds its thread by the GS base
+            }
+            cx.thread.regs_mut().gs_base = addr.0;
+        }
         GET_FS => {
             let v = cx.thread.regs().fs_base;
             cx.write_obj(addr, &v)?;

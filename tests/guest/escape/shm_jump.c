@@ -7,7 +7,7 @@ static void on(int s) { (void)s; }
 static unsigned long pick(void)
 {
 	static const unsigned long some[] = { 0, 1, 9, 10, 11, 13, 14, 15, 39, 56, 59, 101, 157, 202, 231, 317, -1UL, 0x200,
-		TEXT, TEXT + 0x880, K(0), K(1), K(2), S(0), S(1), S(1) + 0x4000, S(2), S(700), 0x11, 7, 0x400000, 4096 };
+		TEXT, TEXT + 0x1000, K(0), K(1), K(2), S(0), S(1), S(1) + 0x4000, S(2), S(700), 0x11, 7, 0x400000, 4096 };
 	return some[rnd() % (sizeof some / sizeof *some)];
 }
 static void jump(unsigned long to)
