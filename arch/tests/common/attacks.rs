@@ -72,10 +72,11 @@ global_asm!(
     "   xchg [rdi], eax",
     "1: pause",
     "   jmp 1b",
-    // Double words from rdi to rsi that have the bits rcx as rdx has them: counted in r12.
+    // Double words from rdi to rsi whose complement has the bits rcx as rdx has them: counted in r12.
     "hostile_scan:",
     "   xor r12d, r12d",
     "1: mov rax, [rdi]",
+    "   not rax",
     "   and rax, rcx",
     "   cmp rax, rdx",
     "   jne 2f",
