@@ -270,6 +270,12 @@ impl Sched {
             && Arc::ptr_eq(n, me)
         {
             n.sched.state.store(RUNNING, Ordering::Relaxed);
+            // The others wait for the end of a new slice: nothing else might ever interrupt it.
+            let waiting = !rq.queue.is_empty();
+            drop(rq);
+            if waiting {
+                self.timers.arm_slice(Instant(now + SLICE_NS));
+            }
             return;
         }
         self.switches.fetch_add(1, Ordering::Relaxed);
