@@ -88,7 +88,7 @@ fn what_the_server_did_is_forgotten() {
     assert!(stub.reset(&handoff));
     for region in 0..2 {
         let r = stub.slot.region(region);
-        let words = (k::COUNT + 7) / 8..K_SIZE / 8;
+        let words = k::COUNT.div_ceil(8)..K_SIZE / 8;
         let left = words.filter(|w| r.k64(w * 8).load(Ordering::SeqCst) != 0).count();
         assert_eq!(left, 0, "region {region}");
         assert_eq!(r.k64(k::FS_BASE).load(Ordering::SeqCst), 0);
