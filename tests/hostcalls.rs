@@ -433,7 +433,7 @@ fn stubs_call_what_is_listed_and_nothing_else() {
     }
     let text = std::fs::read(&log).expect("strace wrote it");
     let seen = stubcalls::judge(&String::from_utf8_lossy(&text));
-    assert_eq!(seen.forbidden, Vec::<String>::new());
+    assert!(seen.forbidden.is_empty(), "{:#?}", &seen.forbidden[..seen.forbidden.len().min(9)]);
     assert!(seen.zygotes == 1 && seen.servers > 10 && seen.threads > 10, "{seen:?}");
     assert!(seen.calls > 1000 && seen.refused > 10, "{seen:?}");
     common::say(&format!("stubs' host calls: {} as listed, {} refused", seen.calls, seen.refused));

@@ -212,6 +212,18 @@ pub(super) fn lives(pid: HostPid) -> bool {
     }
 }
 
+/// The living and dead children of the calling host thread in a process group; None if the host does not say.
+pub(super) fn children_in_group(group: HostPid) -> Option<Vec<HostPid>> {
+    let text = std::fs::read_to_string("/proc/thread-self/children").ok()?;
+    let in_group = |pid: &HostPid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Behind the name in parentheses: state, parent, group.
+        let rest = stat.rsplit(") ").next().unwrap_or_default();
+        rest.split_whitespace().nth(2).is_some_and(|g| g == group.to_string())
+    };
+    Some(text.split_whitespace().filter_map(|w| w.parse().ok()).filter(in_group).collect())
+}
+
 /// Kills a process that has not been reaped and reaps it.
 pub(super) fn end(pid: HostPid) {
     crate::sys::kill_and_reap(pid);

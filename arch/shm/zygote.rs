@@ -91,11 +91,30 @@ impl Zygote {
         host::lives(self.pid)
     }
 
+    /// It was killed, perhaps behind a clone that it has told nobody of: a process that waits in `slot`, for
+    /// what the next one there is told. That one must not live; if it cannot be found, the slot is given up.
+    fn forsake(&self, slot: Slot) {
+        let known = self.host.processes();
+        match host::children_in_group(self.pid) {
+            Some(children) => {
+                children.into_iter().filter(|c| !known.contains(c)).for_each(host::end);
+            }
+            None => std::mem::forget(slot),
+        }
+    }
+
     /// A second zygote, cloned from this one.
     pub(super) fn twin(&mut self) -> Result<Zygote> {
         let slot = self.host.area.take()?;
-        let pid = self.clone_into(&slot, true)?;
-        Ok(Zygote { pid, host: self.host.clone(), slot, go: 0, vdso: self.vdso })
+        match self.clone_into(&slot, true) {
+            Ok(pid) => Ok(Zygote { pid, host: self.host.clone(), slot, go: 0, vdso: self.vdso }),
+            Err(e) => {
+                if !self.lives() {
+                    self.forsake(slot);
+                }
+                Err(e)
+            }
+        }
     }
 
     /// A new space, with nothing mapped and no thread.
@@ -112,7 +131,12 @@ impl Zygote {
                 self.host.forget();
                 Err(Error::new(Errno::EAGAIN))
             }
-            Err(e) => Err(e),
+            Err(e) => {
+                if !self.lives() {
+                    self.forsake(slot);
+                }
+                Err(e)
+            }
         }
     }
 }

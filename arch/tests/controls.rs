@@ -25,7 +25,7 @@ fn hostile_child() {
     let text = arch::shm::stub_text();
     let mut random = Random(0x00c0_ffee);
     let own = [S_BASE + S_SIZE as u64, K_BASE + K_SIZE as u64];
-    for at in (0..0x880).filter(|&i| text[i..].starts_with(b"\x0f\x05")) {
+    for at in (0..text.len()).filter(|&i| text[i..].starts_with(b"\x0f\x05")) {
         for nr in [39, 9, 10, 11, 14, 15, 56, 59, 102, 157, 202, 231, 317] {
             let s = space_with(&m, b"\xeb\xfe");
             let mut r = Regs::initial(TEXT + at as u64, DATA + 0xf00);
@@ -66,11 +66,12 @@ fn the_filters_are_seen_from_outside() {
     let Some(seen) = look("none") else {
         return println!("skipped, no strace here");
     };
-    println!("{seen:?}");
-    assert_eq!(seen.forbidden, Vec::<String>::new());
+    println!("{} calls, {} refused", seen.calls, seen.refused);
+    assert!(seen.forbidden.is_empty(), "{:#?}", &seen.forbidden[..seen.forbidden.len().min(9)]);
+    let seen = stubcalls::Seen { forbidden: Vec::new(), ..seen };
     assert!(seen.threads > 100 && seen.servers > 100 && seen.zygotes == 1, "{seen:?}");
     assert!(seen.refused > 100, "the guest has tried nothing: {seen:?}");
     let seen = look("getpid").expect("strace was there");
     assert!(!seen.forbidden.is_empty(), "a call that gets through is not seen");
-    assert!(seen.forbidden.iter().all(|c| c.contains("getpid()")), "{:?}", seen.forbidden);
+    assert!(seen.forbidden.iter().all(|c| c.contains(": getpid(")), "{:?}", seen.forbidden);
 }

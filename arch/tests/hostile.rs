@@ -12,7 +12,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use arch::shm::{K_SIZE, Options, Policy, S_SIZE, TEXT};
+use arch::shm::{Options, Policy, S_SIZE, TEXT};
 use arch::{Event, Regs, Space, Thread, clock, timer, xsave};
 use attacks::{Routine, all_code, at, k_page, regs_for, s_region};
 use base::{Pfn, UserAddr};
@@ -99,7 +99,7 @@ type Victim = (Arc<dyn Space>, Vec<Box<dyn Thread>>);
 
 /// Jumps to every byte of the text (or every `step`th), with registers that mean something there.
 fn jump_everywhere(with_sibling: bool, step: usize, seed: u64) {
-    let m = machine(Policy::Auto);
+    let m = machine(if with_sibling { Policy::Spin } else { Policy::Auto });
     let mut random = Random(seed);
     let interesting = [
         0,
@@ -141,7 +141,7 @@ fn jump_everywhere(with_sibling: bool, step: usize, seed: u64) {
     ];
     let (mut deaths, mut events, mut longest, mut runaways) = (0, 0, Duration::ZERO, 0);
     let mut space: Option<Victim> = None;
-    for offset in (0..K_SIZE as u64).step_by(step) {
+    for offset in (0..arch::shm::stub_text().len() as u64).step_by(step) {
         let (s, threads) = space.get_or_insert_with(|| {
             let s = hostile_space(&m);
             let mut threads = vec![thread_at(&s, CODE)];

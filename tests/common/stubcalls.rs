@@ -1,8 +1,8 @@
 //! Reads what `strace -f` says of an Umbra with the shm backend, and tells every host call of a stub that is
 //! not on the list below.
 //!
-//! A call that the filter refuses is in the log, too, since strace looks first: it has no result (`= ?`), and
-//! the process ends. Only calls with a result count. Calls that Syscall User Dispatch turns into a signal strace does not see.
+//! A call that the filter refuses is in the log, too, since strace looks first: it has no result, or its own number
+//! for one, and the process ends by SIGSYS. Calls that Syscall User Dispatch turns into a signal strace does not see.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,6 +47,12 @@ fn calls(log: &str) -> Vec<(u32, String, Option<String>)> {
         let Some((pid, rest)) = line.split_once(char::is_whitespace) else { continue };
         let Ok(pid) = pid.parse::<u32>() else { continue };
         let rest = rest.trim_start();
+        if rest.starts_with("+++ killed by SIGSYS") {
+            // The last one of this thread, if it was that.
+            if let Some(last) = all.iter_mut().rfind(|c| c.0 == pid) {
+                last.2.take_if(|r| refused(&last.1, r));
+            }
+        }
         if rest.starts_with(['-', '+', '[', '?']) {
             continue;
         }
@@ -64,6 +70,36 @@ fn calls(log: &str) -> Vec<(u32, String, Option<String>)> {
         }
     }
     all
+}
+
+/// Whether the result of a thread's last call is what the host leaves there when a filter refuses: the number.
+fn refused(call: &str, result: &str) -> bool {
+    let numbers = [
+        ("read", 0),
+        ("write", 1),
+        ("mmap", 9),
+        ("mprotect", 10),
+        ("munmap", 11),
+        ("rt_sigaction", 13),
+        ("rt_sigprocmask", 14),
+        ("rt_sigreturn", 15),
+        ("getpid", 39),
+        ("clone", 56),
+        ("execve", 59),
+        ("ptrace", 101),
+        ("getuid", 102),
+        ("prctl", 157),
+        ("futex", 202),
+        ("exit_group", 231),
+        ("seccomp", 317),
+    ];
+    let name = call.split('(').next().unwrap_or_default();
+    let word = result.split_whitespace().next().unwrap_or_default();
+    let value = match word.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).ok(),
+        None => word.parse().ok(),
+    };
+    numbers.iter().find(|(n, _)| *n == name).is_none_or(|(_, nr)| value == Some(*nr))
 }
 
 /// The first number in hexadecimal among the arguments.
@@ -87,7 +123,7 @@ fn server_may(call: &str) -> bool {
     let below = at.is_some_and(|a| a < GUEST_END);
     match name {
         "futex" => at.is_some_and(|a| K.contains(&a)) && word(call, 1).starts_with("FUTEX_WAIT"),
-        "write" => word(call, 0) == "2" && call.contains(", 8)"),
+        "write" => word(call, 0) == "2" && call.contains("\", 8"),
         // Guest memory; a new space takes its control pages.
         "mmap" => {
             let shared = call.contains("MAP_SHARED") && call.contains("MAP_FIXED");
