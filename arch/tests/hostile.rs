@@ -94,6 +94,9 @@ fn rounds() -> u64 {
     std::env::var("ROUNDS").ok().and_then(|s| s.parse().ok()).unwrap_or(1)
 }
 
+/// A space that is not expected to live long, and its threads.
+type Victim = (Arc<dyn Space>, Vec<Box<dyn Thread>>);
+
 /// Jumps to every byte of the text (or every `step`th), with registers that mean something there.
 fn jump_everywhere(with_sibling: bool, step: usize, seed: u64) {
     let m = machine(Policy::Auto);
@@ -137,7 +140,7 @@ fn jump_everywhere(with_sibling: bool, step: usize, seed: u64) {
         2,
     ];
     let (mut deaths, mut events, mut longest, mut runaways) = (0, 0, Duration::ZERO, 0);
-    let mut space: Option<(Arc<dyn Space>, Vec<Box<dyn Thread>>)> = None;
+    let mut space: Option<Victim> = None;
     for offset in (0..K_SIZE as u64).step_by(step) {
         let (s, threads) = space.get_or_insert_with(|| {
             let s = hostile_space(&m);
