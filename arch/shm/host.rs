@@ -212,14 +212,16 @@ pub(super) fn lives(pid: HostPid) -> bool {
     }
 }
 
-/// The living and dead children of the calling host thread in a process group; None if the host does not say.
-pub(super) fn children_in_group(group: HostPid) -> Option<Vec<HostPid>> {
+/// The living and dead stubs among the children of the calling host thread that are in process group `group`, or in
+/// one of their own as twins are; None if the host does not say.
+pub(super) fn stubs_in_group(group: HostPid) -> Option<Vec<HostPid>> {
     let text = std::fs::read_to_string("/proc/thread-self/children").ok()?;
     let in_group = |pid: &HostPid| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         // Behind the name in parentheses: state, parent, group.
-        let rest = stat.rsplit(") ").next().unwrap_or_default();
-        rest.split_whitespace().nth(2).is_some_and(|g| g == group.to_string())
+        let Some((name, rest)) = stat.rsplit_once(") ") else { return false };
+        let of = rest.split_whitespace().nth(2).and_then(|g| g.parse().ok());
+        name.contains("(memfd:umbra-st") && (of == Some(group) || of == Some(*pid))
     };
     Some(text.split_whitespace().filter_map(|w| w.parse().ok()).filter(in_group).collect())
 }

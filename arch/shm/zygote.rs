@@ -95,7 +95,7 @@ impl Zygote {
     /// what the next one there is told. That one must not live; if it cannot be found, the slot is given up.
     fn forsake(&self, slot: Slot) {
         let known = self.host.processes();
-        match host::children_in_group(self.pid) {
+        match host::stubs_in_group(self.pid) {
             Some(children) => {
                 children.into_iter().filter(|c| !known.contains(c)).for_each(host::end);
             }
