@@ -7,8 +7,8 @@
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use base::{Errno, Rank, Result, SpinLock};
 
@@ -24,6 +24,8 @@ const MACHINES: usize = 32;
 static REPORTS: [AtomicI32; MACHINES] = [const { AtomicI32::new(0) }; MACHINES];
 /// Whether it has, and nobody has read it: an eventfd that is full would block a handler for ever.
 static TOLD: [AtomicBool; MACHINES] = [const { AtomicBool::new(false) }; MACHINES];
+/// How many machines listen.
+static USERS: Mutex<u32> = Mutex::new(0);
 /// How often a child has died or stopped.
 static DEATHS: AtomicU32 = AtomicU32::new(0);
 
@@ -128,8 +130,12 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        for slot in &REPORTS {
-            let _ = slot.compare_exchange(self.report_fd(), 0, Ordering::SeqCst, Ordering::SeqCst);
+        let mut users = USERS.lock().unwrap_or_else(PoisonError::into_inner);
+        REPORTS[self.number].store(0, Ordering::SeqCst);
+        *users -= 1;
+        if *users == 0 {
+            // As the ptrace backend wants it, should it take over: each of its stops would be told.
+            handle(libc::SIG_DFL, libc::SA_NOCLDSTOP);
         }
     }
 }
@@ -142,22 +148,28 @@ pub(super) fn deaths() -> u32 {
 
 /// Lets the SIGCHLD handler report to `fd`; where it is in `REPORTS`.
 fn listen(fd: i32) -> Result<usize> {
-    static HANDLER: Once = Once::new();
-    HANDLER.call_once(|| {
-        // SAFETY: an all-zero sigaction is valid; the handler is async-signal-safe.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = on_child as *const () as usize;
-            action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
-            libc::sigfillset(&mut action.sa_mask);
-            libc::sigaction(libc::SIGCHLD, &action, std::ptr::null_mut());
-        }
-    });
+    let mut users = USERS.lock().unwrap_or_else(PoisonError::into_inner);
     let free =
         |slot: &AtomicI32| slot.compare_exchange(0, fd, Ordering::SeqCst, Ordering::SeqCst).is_ok();
     let number = REPORTS.iter().position(free).ok_or(Errno::EMFILE)?;
     TOLD[number].store(false, Ordering::SeqCst);
+    *users += 1;
+    if *users == 1 {
+        handle(on_child as *const () as usize, libc::SA_RESTART | libc::SA_ONSTACK);
+    }
     Ok(number)
+}
+
+/// Sets what SIGCHLD does.
+fn handle(handler: usize, flags: i32) {
+    // SAFETY: an all-zero sigaction is valid; the handler is async-signal-safe.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler;
+        action.sa_flags = flags;
+        libc::sigfillset(&mut action.sa_mask);
+        libc::sigaction(libc::SIGCHLD, &action, std::ptr::null_mut());
+    }
 }
 
 /// A child has died or stopped: whoever waits for a server hears it, and a CPU that waits for a

@@ -222,7 +222,7 @@ fn jumps_to_every_byte_of_the_text() {
 #[test]
 fn jumps_while_a_sibling_scribbles() {
     for round in 0..rounds() {
-        jump_everywhere(true, 13, 0xfeed_f00d + round);
+        jump_everywhere(true, 61, 0xfeed_f00d + round);
     }
 }
 

@@ -38,7 +38,7 @@ fn watchdog(seconds: u64) -> Arc<AtomicBool> {
 
 fn timer_takes_a_spinning_guest_back(kind: Kind) {
     enter_cpu();
-    let done = watchdog(60);
+    let done = watchdog(200);
     let (_m, _s, mut t) = guest(kind, SPIN);
     for _ in 0..200 {
         let due = clock::monotonic() + Duration::from_micros(100);

@@ -2,7 +2,7 @@
 //! every backend: each is a function that takes the [`Kind`], and `both!` makes the tests.
 #![allow(dead_code, unreachable_pub)] // each test program uses its part
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use arch::ptrace::{Options, PtraceMachine};
 use arch::shm::ShmMachine;
@@ -43,6 +43,31 @@ macro_rules! both {
     };
 }
 
+/// Machines of one kind at a time in this process: shm wants to hear of children that stop, and under
+/// ptrace they stop at every call.
+struct Turn;
+
+/// The kind whose turn it is, and how many machines there are of it.
+static TURN: (Mutex<(Kind, usize)>, Condvar) = (Mutex::new((Kind::Ptrace, 0)), Condvar::new());
+
+impl Turn {
+    fn of(kind: Kind) -> Arc<Turn> {
+        let mut now = TURN.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while now.0 != kind && now.1 > 0 {
+            now = TURN.1.wait(now).unwrap_or_else(PoisonError::into_inner);
+        }
+        *now = (kind, now.1 + 1);
+        Arc::new(Turn)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        TURN.0.lock().unwrap_or_else(PoisonError::into_inner).1 -= 1;
+        TURN.1.notify_all();
+    }
+}
+
 /// A machine of any kind.
 #[derive(Clone)]
 pub struct TestMachine {
@@ -50,6 +75,7 @@ pub struct TestMachine {
     machine: Arc<dyn Machine>,
     tasks: Arc<dyn Fn() -> Vec<i32> + Send + Sync>,
     initial: Arc<[u8]>,
+    _turn: Arc<Turn>,
 }
 
 impl std::ops::Deref for TestMachine {
@@ -75,9 +101,11 @@ pub fn machine(kind: Kind) -> TestMachine {
     match kind {
         Kind::Ptrace => {
             let options = Options { pin: false, ready_stubs: 2 };
+            let _turn = Turn::of(kind);
             let m = PtraceMachine::new(memory(), options).expect("this host lets us trace");
-            let (initial, tasks) = (m.initial_xstate(), m.clone());
-            TestMachine { kind, machine: m, tasks: Arc::new(move || tasks.host_tasks()), initial }
+            let (initial, host) = (m.initial_xstate(), m.clone());
+            let tasks = Arc::new(move || host.host_tasks());
+            TestMachine { kind, machine: m, tasks, initial, _turn }
         }
         Kind::Shm => shm(arch::shm::Options { ready_stubs: 2, ..Default::default() }),
     }
@@ -86,15 +114,12 @@ pub fn machine(kind: Kind) -> TestMachine {
 /// One of the shm backend with these choices.
 pub fn shm(options: arch::shm::Options) -> TestMachine {
     enter_cpu();
+    let _turn = Turn::of(Kind::Shm);
     let m = ShmMachine::new(memory(), options).expect("this host has what it takes");
-    let tasks = m.clone();
+    let host = m.clone();
+    let tasks = Arc::new(move || host.host_tasks());
     let initial = arch::xsave::initial().0[..arch::xsave::layout().frame_size].into();
-    TestMachine {
-        kind: Kind::Shm,
-        machine: m,
-        tasks: Arc::new(move || tasks.host_tasks()),
-        initial,
-    }
+    TestMachine { kind: Kind::Shm, machine: m, tasks, initial, _turn }
 }
 
 fn memory() -> Arc<PhysMem> {
