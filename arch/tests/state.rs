@@ -215,21 +215,8 @@ fn random_states_survive_every_event(kind: Kind) {
     assert_eq!(count, 0, "{first:?}");
 }
 
-mod ptrace {
-    /// It has been seen to run for minutes without an end, on a 2-CPU host: not known yet whether the test or
-    /// the backend is slow there. `--ignored` runs it.
-    #[test]
-    #[ignore = "takes minutes under ptrace; the cause is open"]
-    fn random_states_survive_every_event() {
-        super::random_states_survive_every_event(super::common::Kind::Ptrace);
-    }
-}
-
-mod shm {
-    #[test]
-    fn random_states_survive_every_event() {
-        super::random_states_survive_every_event(super::common::Kind::Shm);
-    }
+both! {
+    random_states_survive_every_event
 }
 
 /// A way out that forgets XRSTOR is seen by the test above.
