@@ -227,7 +227,7 @@ impl ShmThread {
         let kind = r.s32(s::TYPE).load(Ordering::Acquire);
         if kind == event::PATCHED {
             let word = |w: usize| r.s64(s::REGS + w * 8).load(Ordering::Relaxed);
-            self.nr = word(saved::RAX);
+            self.nr = word(saved::RAX) & 0xffff_ffff; // an int, as Linux takes it
             let args = saved::ARGS.map(word);
             let (ip, sp) = (word(saved::RCX), word(saved::RSP));
             (self.patched, self.result, self.mode) = (true, None, mode::PATCHED);
