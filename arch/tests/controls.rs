@@ -75,3 +75,15 @@ fn the_filters_are_seen_from_outside() {
     assert!(!seen.forbidden.is_empty(), "a call that gets through is not seen");
     assert!(seen.forbidden.iter().all(|c| c.contains(": getpid(")), "{:?}", seen.forbidden);
 }
+
+#[test]
+fn calls_that_another_line_interrupts_are_put_together() {
+    let log = "7 rt_sigprocmask(SIG_SETMASK, [],  <unfinished ...>\n8 getppid() = 1\n\
+               7 <... rt_sigprocmask resumed>NULL, 8) = 0\n9 getpid( <unfinished ...>\n\
+               9 +++ killed by SIGSYS +++\n";
+    let seen = stubcalls::calls(log);
+    let says = |i: usize| (seen[i].0, seen[i].1.as_str(), seen[i].2.as_deref());
+    assert_eq!(says(0), (7, "rt_sigprocmask(SIG_SETMASK, [], NULL, 8) = 0", Some("0")));
+    assert_eq!(says(1), (8, "getppid() = 1", Some("1")));
+    assert_eq!(says(2), (9, "getpid(", None));
+}

@@ -40,7 +40,7 @@ enum Role {
 }
 
 /// One call: who, `name(arguments`, result.
-fn calls(log: &str) -> Vec<(u32, String, Option<String>)> {
+pub fn calls(log: &str) -> Vec<(u32, String, Option<String>)> {
     let mut all: Vec<(u32, String, Option<String>)> = Vec::new();
     let mut unfinished = BTreeMap::<u32, usize>::new();
     for line in log.lines() {
@@ -60,10 +60,13 @@ fn calls(log: &str) -> Vec<(u32, String, Option<String>)> {
         if rest.starts_with("<...") {
             if let Some(i) = unfinished.remove(&pid) {
                 all[i].2 = result(rest).filter(|r| !r.starts_with('?'));
+                // What was not known before comes now, after "resumed>": arguments that the host fills.
+                let more = rest.split_once("resumed>").map_or("", |(_, m)| m);
+                all[i].1.push_str(more);
             }
-        } else if let Some(call) = rest.strip_suffix("<unfinished ...>") {
+        } else if let Some(call) = rest.strip_suffix(" <unfinished ...>") {
             unfinished.insert(pid, all.len());
-            all.push((pid, call.trim_end().to_owned(), None));
+            all.push((pid, call.to_owned(), None));
         } else {
             let result = result(rest).filter(|r| !r.starts_with('?'));
             all.push((pid, rest.to_owned(), result));
