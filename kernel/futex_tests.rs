@@ -55,6 +55,7 @@ impl Fixture {
 fn equal_keys_share_a_bucket_and_keys_spread() {
     let f = Futexes::default();
     assert_eq!(f.index(&key(64)), f.index(&key(64)));
+    // The seed is another one in each process.
     let used: std::collections::BTreeSet<usize> = (0..1000).map(|i| f.index(&key(i * 4))).collect();
     assert!(used.len() > BUCKETS / 2, "only {} buckets for 1000 words", used.len());
     assert!(used.iter().all(|i| *i < BUCKETS));
