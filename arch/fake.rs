@@ -74,6 +74,9 @@ impl Space for FakeSpace {
             p.insert(at.vpn() + u64::from(i), (pfn.add(i), prot));
         }
     }
+    fn add(&self, at: UserAddr, pfn: Pfn, pages: u32, prot: Prot, populate: bool) {
+        self.map(at, pfn, pages, prot, populate);
+    }
     fn unmap(&self, at: UserAddr, pages: u64) {
         let mut p = self.pages.lock().expect("no test panics with it");
         let gone: Vec<u64> = p.range(at.vpn()..at.vpn() + pages).map(|(k, _)| *k).collect();
@@ -87,6 +90,10 @@ impl Space for FakeSpace {
             p.get_mut(&k).expect("protect only what is mapped").1 = prot;
         }
     }
+    fn has_queued(&self) -> bool {
+        false
+    }
+    fn demand(&self) {}
     fn flush(&self) -> Result<()> {
         Ok(())
     }

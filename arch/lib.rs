@@ -32,5 +32,5 @@ pub mod vvar;
 pub mod xsave;
 
 pub use machine::{Answers, Event, FaultInfo, Machine, Prot, Space, Thread};
-pub use physmem::PhysMem;
+pub use physmem::{HUGE_PAGES, PhysMem};
 pub use regs::{Regs, XState};

@@ -99,6 +99,7 @@ const RULES: &[(libc::c_long, Check)] = &[
     (libc::SYS_pread64, Any),
     (libc::SYS_pwrite64, Any),
     (libc::SYS_preadv, Any),
+    (libc::SYS_preadv2, Any),
     (libc::SYS_pwritev, Any),
     (libc::SYS_recvfrom, Any),
     (libc::SYS_sendto, Any),
@@ -234,7 +235,7 @@ mod tests {
     use crate::hostfile::HostFile;
 
     fn work() {
-        let phys = crate::PhysMem::new(1 << 20).expect("memory");
+        let phys = crate::PhysMem::new(4 << 20).expect("memory");
         let f = HostFile::temporary(None).expect("file");
         let p = crate::hosttty::HostPty::open().expect("pty");
         crate::intr::start().expect("device thread");
@@ -252,6 +253,7 @@ mod tests {
         f.set_len(100).expect("truncate");
         assert_eq!(f.len(), Ok(100));
         phys.discard(base::Pfn(0), 1);
+        phys.commit(base::Pfn(0), 1024);
         assert_eq!(p.write(b"x"), Ok(1));
         p.window_size().expect("size");
         let id =

@@ -107,10 +107,17 @@ pub trait Space: Send + Sync + std::fmt::Debug {
     /// Queues: pages `at..at+pages` show frames `pfn..` with `prot`, whatever was there before.
     /// `populate` asks for host page-table entries at once (no host fault at first touch).
     fn map(&self, at: UserAddr, pfn: Pfn, pages: u32, prot: Prot, populate: bool);
+    /// As `map`, where nothing was mapped before: guest code may run without it, and fault, until it is
+    /// demanded.
+    fn add(&self, at: UserAddr, pfn: Pfn, pages: u32, prot: Prot, populate: bool);
     /// Queues: nothing is mapped in `at..at+pages` any more.
     fn unmap(&self, at: UserAddr, pages: u64);
     /// Queues: what is mapped in `at..at+pages` has `prot` now. The range must be fully mapped.
     fn protect(&self, at: UserAddr, pages: u64, prot: Prot);
+    /// Whether anything is queued.
+    fn has_queued(&self) -> bool;
+    /// Demands that the queue is executed before guest code runs next: all but `add` imply it.
+    fn demand(&self);
     /// Executes the queue now. After it returns no guest code can use what was taken away.
     ///
     /// # Errors
@@ -142,7 +149,8 @@ pub trait Answers: Send + Sync + std::fmt::Debug {
 /// One guest thread. Only the task that owns it calls it, on whatever virtual CPU that task is.
 /// Dropped, its host task is parked in the space or ended.
 pub trait Thread: Send + std::fmt::Debug {
-    /// Executes guest code until something happens. Queued mapping operations are flushed before.
+    /// Executes guest code until something happens. Queued mapping operations are flushed before, if
+    /// that was demanded.
     fn run(&mut self) -> Event;
     /// The registers of the stopped thread, fetched when first asked for after a `run`.
     fn regs(&mut self) -> &Regs;

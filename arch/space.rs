@@ -50,8 +50,9 @@ pub(crate) trait MappingServer: std::fmt::Debug + Send {
 #[derive(Debug)]
 pub(crate) struct SpaceCore<S> {
     inner: SpinLock<Inner<S>>,
-    /// Whether the queue holds anything: looked at on every way into the guest.
     queued: AtomicBool,
+    /// Whether the queue must be executed before guest code runs: looked at on every way there.
+    due: AtomicBool,
     dead: AtomicBool,
     generation: AtomicU64,
     /// First page behind what guests may have mapped, and how many frames there are.
@@ -76,6 +77,7 @@ impl<S: MappingServer> SpaceCore<S> {
         SpaceCore {
             inner: SpinLock::new(Rank::Machine, inner),
             queued: AtomicBool::new(false),
+            due: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             generation: AtomicU64::new(0),
             top_vpn: top >> 12,
@@ -103,6 +105,16 @@ impl<S: MappingServer> SpaceCore<S> {
         self.inner.get_mut().server.take()
     }
 
+    #[inline]
+    pub(crate) fn is_due(&self) -> bool {
+        self.due.load(Ordering::Relaxed)
+    }
+    /// See [`crate::Space::demand`].
+    pub(crate) fn demand(&self) {
+        if self.has_queued() {
+            self.due.store(true, Ordering::Relaxed);
+        }
+    }
     fn push(&self, at: UserAddr, pages: u64, kind: Kind) {
         assert!(
             at.is_page_aligned() && at.vpn().checked_add(pages).is_some_and(|e| e <= self.top_vpn),
@@ -113,6 +125,11 @@ impl<S: MappingServer> SpaceCore<S> {
     }
     /// See [`crate::Space::map`].
     pub(crate) fn map(&self, at: UserAddr, pfn: Pfn, pages: u32, prot: Prot, populate: bool) {
+        self.add(at, pfn, pages, prot, populate);
+        self.demand();
+    }
+    /// See [`crate::Space::add`].
+    pub(crate) fn add(&self, at: UserAddr, pfn: Pfn, pages: u32, prot: Prot, populate: bool) {
         let end = u64::from(pfn.0) + u64::from(pages);
         assert!(end <= u64::from(self.frames), "frames outside of memory are mapped");
         self.push(at, pages.into(), Kind::Map { pfn, prot, populate });
@@ -120,10 +137,12 @@ impl<S: MappingServer> SpaceCore<S> {
     /// See [`crate::Space::unmap`].
     pub(crate) fn unmap(&self, at: UserAddr, pages: u64) {
         self.push(at, pages, Kind::Unmap);
+        self.demand();
     }
     /// See [`crate::Space::protect`].
     pub(crate) fn protect(&self, at: UserAddr, pages: u64, prot: Prot) {
         self.push(at, pages, Kind::Protect { prot });
+        self.demand();
     }
     /// See [`crate::Space::generation`].
     pub(crate) fn generation(&self) -> u64 {
@@ -168,6 +187,7 @@ impl<S: MappingServer> SpaceCore<S> {
 
     fn flush_queue(&self, inner: &mut Inner<S>) -> Result<()> {
         self.queued.store(false, Ordering::Relaxed);
+        self.due.store(false, Ordering::Relaxed);
         if self.is_dead() {
             inner.queue.clear();
             return err(Errno::ESRCH);

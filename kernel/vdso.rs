@@ -68,7 +68,9 @@ impl Vdso {
         let at = mm.map(request(UserAddr::NULL, all, Prot::READ, &self.data, 0, none))?;
         let code_at = at.add(DATA_BYTES).map_err(|_| Errno::ENOMEM)?;
         let rx = Prot::READ | Prot::EXEC;
-        mm.map(request(code_at, self.code_bytes, rx, &self.code, DATA_BYTES, MapFlags::FIXED))?;
+        // A dynamic linker looks at it first of all.
+        let flags = MapFlags::FIXED | MapFlags::POPULATE;
+        mm.map(request(code_at, self.code_bytes, rx, &self.code, DATA_BYTES, flags))?;
         Ok(code_at)
     }
 

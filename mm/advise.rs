@@ -175,7 +175,7 @@ impl AddressSpace {
     pub(crate) fn populate(&self, lo: u64, hi: u64, write: bool) -> Result<()> {
         let mut v = lo;
         while v < hi {
-            let access = Access { write, exec: false, user: true, force: false };
+            let access = Access::of_user(write);
             self.fault_in(v, access).map_err(|f| f.errno_of_populate())?;
             let mut next = v + 1;
             let g = self.inner.lock();

@@ -10,7 +10,7 @@
 //! | what is there | what happens |
 //! |---|---|
 //! | nothing, anonymous | a run of zeroed contiguous frames: 16, doubling to 512 with sequential use |
-//! | nothing, object | all cached pages of the 64 around are entered, up to 512 with sequential use; missing ones are read |
+//! | nothing, object | all cached pages of the 128 around are entered, up to 512 with sequential use; missing ones are read |
 //! | a page, write to a private one that is shared | copied, with up to 16 neighbours like it |
 //! | a page, write to a shared object | the backing is asked, the page marked dirty |
 //! | a page that allows it | the host lacks it: the surrounding run is mapped or gets its rights back |
@@ -31,10 +31,16 @@ use crate::vma::{Vma, VmaFlags};
 
 /// First and longest run of anonymous memory, pages.
 pub(crate) const FIRST_RUN: u32 = 16;
-pub(crate) const MAX_RUN: u32 = 512;
+pub(crate) const MAX_RUN: u32 = arch::HUGE_PAGES;
+/// A run that would be so long becomes a whole huge page where one begins.
+const HUGE_FROM: u32 = 64;
 /// Pages around a fault on an object that are entered if they are cached; sequential use doubles it.
-pub(crate) const AROUND: u64 = 64;
+pub(crate) const AROUND: u64 = 128;
 pub(crate) const MAX_AROUND: u64 = 512;
+/// Runs up to so many pages get page-table entries of the host's together with their mapping, longer ones
+/// only if they can be written: an entry made in advance costs a tenth of a fault of the host's, but the
+/// fault makes sixteen of them, unless it is one that writes.
+const POPULATE: u64 = 8;
 /// Host mappings that one fault on an object makes at most, if its frames are not contiguous.
 const MAX_RUNS: usize = 8;
 /// First and longest run of copies.
@@ -54,6 +60,15 @@ pub(crate) struct Access {
     pub(crate) user: bool,
     /// A debugger: the VMA's rights do not count.
     pub(crate) force: bool,
+    /// Nobody waits for it: the host need not map it before guest code runs.
+    pub(crate) later: bool,
+}
+
+impl Access {
+    /// By guest code.
+    pub(crate) fn of_user(write: bool) -> Access {
+        Access { write, exec: false, user: true, force: false, later: false }
+    }
 }
 
 /// Why a page cannot be had.
@@ -96,6 +111,8 @@ pub(crate) enum Step {
     Anon {
         start: u64,
         len: u32,
+        /// How long the run wanted to be.
+        grow: u32,
     },
     /// Frames for copies of `start..start + len`, which contains the page.
     Copy {
@@ -123,7 +140,7 @@ impl AddressSpace {
     /// wherever it is touched.
     pub fn fault(&self, info: &FaultInfo, _sp: u64) -> FaultResult {
         let write = info.write == Some(true) || (info.present && !info.exec);
-        let access = Access { write, exec: info.exec, user: true, force: false };
+        let access = Access { exec: info.exec, ..Access::of_user(write) };
         let result = self.fault_in(info.addr.vpn(), access);
         trace!(
             Fault,
@@ -160,41 +177,53 @@ impl AddressSpace {
         let mut granted = false;
         let result = loop {
             let step = self.inner.lock().step(self, vpn, access, granted);
+            // How many pages the host maps now, `vpn` among them; None: look again.
             let r = match step {
-                Step::Done(n) => {
-                    if access.user && self.space.host_mappings() > MAX_HOST {
-                        self.drop_host_mappings(vpn);
-                    }
-                    break Ok(n);
-                }
-                Step::Fail(f) => break Err(f),
-                Step::Anon { start, len } => self.fill_anon(vpn, start, len, need),
+                Step::Done(n) => Ok(Some(n)),
+                Step::Fail(f) => Err(f),
+                Step::Anon { start, len, grow } => self.fill_anon(vpn, start, len, grow, need),
                 Step::Copy { start, len } => self.fill_copies(vpn, start, len, need),
                 Step::Load { cache, from, index, ahead } => cache
                     .load(from, ahead, need)
                     .or_else(|e| if from == index { Err(e) } else { cache.load(index, 1, need) })
+                    .map(|()| None)
                     .map_err(Fail::from_error),
                 Step::MakeWritable { cache, index } => {
                     granted = true;
                     let b = cache.backing().and_then(|b| b.make_writable(index));
-                    b.map_err(Fail::from_error)
+                    b.map(|()| None).map_err(Fail::from_error)
                 }
                 Step::Unpatch => {
                     self.unpatch_page(vpn);
-                    Ok(())
+                    Ok(None)
                 }
             };
-            if let Err(f) = r {
-                break Err(f);
+            match r {
+                Ok(None) => {}
+                Ok(Some(n)) => break Ok(n),
+                Err(f) => break Err(f),
             }
         };
+        if access.user && self.space.host_mappings() > MAX_HOST {
+            self.drop_host_mappings(vpn);
+        }
+        if !access.later {
+            self.space.demand();
+        }
         if result == Err(Fail::Oom) {
             self.memory.call_oom();
         }
         result
     }
 
-    fn fill_anon(&self, vpn: u64, start: u64, len: u32, need: Need) -> Result<(), Fail> {
+    fn fill_anon(
+        &self,
+        vpn: u64,
+        start: u64,
+        len: u32,
+        grow: u32,
+        need: Need,
+    ) -> Result<Option<u32>, Fail> {
         let mut run = self.memory.alloc_run(len, Kind::Anon, need).map_err(|_| Fail::Oom)?;
         run.zero();
         let n = run.len();
@@ -206,24 +235,26 @@ impl AddressSpace {
         g.pt.set_anon_run(start, pfn, n);
         let end = start + u64::from(n);
         if let Some(v) = g.vmas.find_mut(vpn) {
-            (v.next, v.run) = (end, n);
+            // Cut at a huge page's edge, it grows on behind it; cut for want of memory, it does not.
+            (v.next, v.run) = (end, if n == len { grow.max(n) } else { n });
             let prot = v.prot;
             if !prot.is_empty() {
                 g.host.sync(&*self.space);
                 let prot = prot_closure(prot);
                 g.host.map(&*self.space, start, pfn, n, prot, true);
+                return Ok(Some(n));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    fn fill_copies(&self, vpn: u64, start: u64, len: u32, need: Need) -> Result<(), Fail> {
+    fn fill_copies(&self, vpn: u64, start: u64, len: u32, need: Need) -> Result<Option<u32>, Fail> {
         let mut run = self.memory.alloc_run(len, Kind::Anon, need).map_err(|_| Fail::Oom)?;
         let end = start + u64::from(len);
         let n = u64::from(run.len());
         let start = if start + n > vpn { start } else { vpn.min(end - n) };
         let mut g = self.inner.lock();
-        let Some(v) = g.vmas.find(vpn).cloned() else { return Ok(()) };
+        let Some(v) = g.vmas.find(vpn).cloned() else { return Ok(None) };
         // Look again: the reverse map may have taken file pages away.
         let mut sources = Vec::with_capacity(run.len() as usize);
         for at in start..start + n {
@@ -241,7 +272,7 @@ impl AddressSpace {
             let Some(s) = g.copy_source(&v, vpn) else {
                 drop(g);
                 drop(v); // an object may go with it
-                return Ok(());
+                return Ok(None);
             };
             sources.push(s);
             vpn
@@ -249,10 +280,10 @@ impl AddressSpace {
             start
         };
         run.truncate(sources.len() as u32);
-        g.install_copies(self, &v, start, &sources, run);
+        let n = g.install_copies(self, &v, start, &sources, run);
         drop(g);
         drop(v);
-        Ok(())
+        Ok(n)
     }
 }
 
@@ -297,7 +328,8 @@ impl Inner {
         if self.enter_cached(vpn) {
             return self.step(s, vpn, access, granted);
         }
-        self.plan_load(vpn)
+        let frames = &s.memory.frames;
+        self.plan_load(vpn, frames.free_pages() > frames.total() / 4)
     }
 
     /// The rights that the host may give for a page.
@@ -326,9 +358,15 @@ impl Inner {
     /// Chooses the run of a fault on anonymous memory.
     fn plan_anon(&self, vpn: u64) -> Step {
         let Some(v) = self.vmas.find(vpn) else { return Step::Fail(MAPERR) };
+        let mut grow = 0;
         let (mut lo, mut hi) = if vpn == v.next || (v.next == 0 && vpn == v.start) {
-            let len = if v.next == 0 { FIRST_RUN } else { (v.run * 2).clamp(FIRST_RUN, MAX_RUN) };
-            (vpn, vpn + u64::from(len))
+            grow = if v.next == 0 { FIRST_RUN } else { (v.run * 2).clamp(FIRST_RUN, MAX_RUN) };
+            // A whole huge page costs the host no more than a few small ones.
+            let rest = u64::from(MAX_RUN) - vpn % u64::from(MAX_RUN);
+            if grow >= HUGE_FROM && rest == u64::from(MAX_RUN) {
+                grow = MAX_RUN;
+            }
+            (vpn, vpn + rest.min(grow.into()))
         } else if v.flags.contains(VmaFlags::GROWSDOWN) {
             (vpn.saturating_sub(u64::from(FIRST_RUN) - 1), vpn + 1)
         } else {
@@ -349,7 +387,7 @@ impl Inner {
             start = if p.present() { start } else { at };
             !p.present()
         });
-        Step::Anon { start, len: (end - start) as u32 }
+        Step::Anon { start, len: (end - start) as u32, grow }
     }
 
     /// The frame that a private page at `vpn` is a copy of, if it must be copied to be written.
@@ -407,7 +445,7 @@ impl Inner {
         Step::Copy { start, len: (end - start) as u32 }
     }
 
-    /// Copies `sources` into `run` and enters it at `start`.
+    /// Copies `sources` into `run` and enters it at `start`; says how many pages the host maps now.
     fn install_copies(
         &mut self,
         s: &AddressSpace,
@@ -415,7 +453,7 @@ impl Inner {
         start: u64,
         sources: &[Source],
         run: FrameRun,
-    ) {
+    ) -> Option<u32> {
         let phys = s.memory.machine().phys();
         let n = run.len();
         let pfn = run.into_pfn();
@@ -451,6 +489,7 @@ impl Inner {
         if let Some(v) = self.vmas.find_mut(start) {
             (v.next, v.run) = (end, n);
         }
+        (!prot.is_empty()).then_some(n)
     }
 
     /// Gives the host what the page table allows around `vpn`; says how many pages.
@@ -464,17 +503,24 @@ impl Inner {
         }
         let (lo, hi) = (v.start.max(vpn.saturating_sub(REFILL)), v.end.min(vpn + REFILL));
         // Mapped already with too few rights: one change of rights, whatever the frames.
-        if let Some((a, b, old)) = self.host.get(vpn)
-            && old != rights
-        {
+        if let Some((a, b, old)) = self.host.get(vpn) {
+            if old == rights && s.space.has_queued() {
+                return 1; // it was foreseen, and is about to be mapped
+            }
+            if old == rights {
+                self.host.map(&*s.space, vpn, pte.pfn(), 1, rights, true);
+                return 1; // the host has lost it
+            }
             let range = (lo.max(a), hi.min(b));
             let (start, end) = self.same_rights(v, vpn, range, rights, None);
             self.host.protect(&*s.space, start, end, |_| rights);
             return (end - start) as u32;
         }
+        let populate = |n: u64| n <= POPULATE || rights.contains(Prot::WRITE);
         let (start, mut end) = self.same_rights(v, vpn, (lo, hi), rights, Some(pte.pfn()));
         let first = Pfn(pte.pfn().0 - (vpn - start) as u32);
-        self.host.map(&*s.space, start, first, (end - start) as u32, rights, true);
+        let n = end - start;
+        self.host.map(&*s.space, start, first, n as u32, rights, populate(n));
         if pte.is_anon() {
             return (end - start) as u32;
         }
@@ -488,7 +534,9 @@ impl Inner {
                 break;
             }
             let (_, next) = self.same_rights(v, end, (end, hi), rights, Some(pte.pfn()));
-            self.host.map(&*s.space, end, pte.pfn(), (next - end) as u32, rights, true);
+            let n = next - end;
+            let populate = n <= POPULATE || rights.contains(Prot::WRITE);
+            self.host.map(&*s.space, end, pte.pfn(), n as u32, rights, populate);
             end = next;
         }
         if let Some(v) = self.vmas.find_mut(vpn) {

@@ -1,5 +1,7 @@
 //! Faults on objects: which of their pages come in with the one that was touched.
 
+use arch::Prot;
+
 use crate::fault::{AROUND, FIRST_RUN, Fail, MAPERR, MAX_AROUND, MAX_RUN, Step};
 use crate::page_table::Pte;
 use crate::space::Inner;
@@ -41,16 +43,13 @@ impl Inner {
             });
             from = end;
         }
-        let mut entered = false;
-        for (at, pte) in found {
-            self.pt.set(at, pte);
-            entered |= at == vpn;
-        }
+        let entered = found.iter().any(|e| e.0 == vpn);
+        self.pt.fill(found);
         entered
     }
 
-    /// What to read for a fault on an absent page of an object.
-    pub(crate) fn plan_load(&mut self, vpn: u64) -> Step {
+    /// What to read for a fault on an absent page of an object; more, if there is `plenty` of memory.
+    pub(crate) fn plan_load(&mut self, vpn: u64, plenty: bool) -> Step {
         let Some(v) = self.vmas.find_mut(vpn) else { return Step::Fail(MAPERR) };
         let index = v.index(vpn);
         let Some(m) = &v.mapping else { return Step::Fail(MAPERR) };
@@ -71,11 +70,16 @@ impl Inner {
         if v.flags.contains(VmaFlags::RANDOM) {
             return Step::Load { cache, from: index, index, ahead: 1 };
         }
+        // Programs are read in large pieces, so that their frames are contiguous: one mapping then shows
+        // to each process that runs them what would else take one for each handful of pages.
+        let program = plenty && v.prot.contains(Prot::EXEC);
+        let (back, ahead) = if program { (MAX_AROUND, MAX_AROUND) } else { (16, AROUND) };
         let mut from = index;
-        while from & 15 != 0 && from > first && !cache.is_cached(from - 1) {
+        while from & (back - 1) != 0 && from > first && !cache.is_cached(from - 1) {
             from -= 1;
         }
-        let ahead = ((index - from) + AROUND).min(end - from);
+        let to = if program { (index | (ahead - 1)) + 1 } else { index + ahead };
+        let ahead = to.min(end) - from;
         Step::Load { cache, from, index, ahead }
     }
 }

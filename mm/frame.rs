@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use arch::PhysMem;
+use arch::{HUGE_PAGES, PhysMem};
 use base::{Pfn, PhysAddr, Rank, SpinLock};
 
 use crate::buddy::Buddy;
@@ -26,12 +26,17 @@ pub(crate) enum Kind {
     Kernel = 4,
 }
 
+/// Most frames that are committed ahead of their use.
+const MAX_COMMIT: u32 = 2 * HUGE_PAGES;
+
 /// Counts of all frames, and the free ones.
 pub(crate) struct FrameTable {
     phys: Arc<PhysMem>,
     counts: Box<[AtomicU32]>,
     kinds: Box<[AtomicU8]>,
     buddy: SpinLock<Buddy>,
+    /// Frames below this one have memory of the host's.
+    committed: AtomicU32,
     free: AtomicU32,
     used: [AtomicU64; 5],
     /// Leaves of page tables, one page of host memory each.
@@ -53,6 +58,7 @@ impl FrameTable {
             counts: (0..n).map(|_| AtomicU32::new(0)).collect(),
             kinds: (0..n).map(|_| AtomicU8::new(0)).collect(),
             buddy: SpinLock::new(Rank::Frames, Buddy::new(n)),
+            committed: AtomicU32::new(0),
             free: AtomicU32::new(n),
             used: Default::default(),
             leaves: AtomicU64::new(0),
@@ -81,6 +87,9 @@ impl FrameTable {
             return None;
         }
         let (start, len, pristine) = self.buddy.lock().alloc(want.min(spare))?;
+        if start + len > self.committed.load(Ordering::Relaxed) {
+            self.commit(start + len);
+        }
         self.free.fetch_sub(len, Ordering::Relaxed);
         self.used[kind as usize].fetch_add(u64::from(len), Ordering::Relaxed);
         for i in start..start + len {
@@ -88,6 +97,20 @@ impl FrameTable {
             self.kinds[i as usize].store(kind as u8, Ordering::Relaxed);
         }
         Some(FrameRun { table: self.clone(), start: Pfn(start), len, pristine })
+    }
+
+    /// Frames below `end` are used for the first time: has the host provide memory up to there, and as much
+    /// again as there was, for what will be used next (the allocator takes the lowest first).
+    #[cold]
+    fn commit(&self, end: u32) {
+        let have = self.committed.load(Ordering::Relaxed);
+        let ahead = have + have.clamp(HUGE_PAGES, MAX_COMMIT);
+        let to = end.max(ahead).next_multiple_of(HUGE_PAGES).min(self.total());
+        let claim = self.committed.compare_exchange(have, to, Ordering::Relaxed, Ordering::Relaxed);
+        // Else another CPU is about it.
+        if claim.is_ok() && have < to {
+            self.phys.commit(Pfn(have), to - have);
+        }
     }
 
     #[inline]

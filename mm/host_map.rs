@@ -100,8 +100,12 @@ impl HostMap {
         populate: bool,
     ) {
         let end = vpn + u64::from(pages);
-        self.carve(vpn, end);
-        space.map(addr(vpn), pfn, pages, prot, populate);
+        let replaces = self.carve(vpn, end).is_some();
+        if replaces {
+            space.map(addr(vpn), pfn, pages, prot, populate);
+        } else {
+            space.add(addr(vpn), pfn, pages, prot, populate);
+        }
         self.insert(vpn, end, prot);
     }
 

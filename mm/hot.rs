@@ -40,6 +40,17 @@ const MAX_HABIT: u64 = 4;
 /// Free frames below which nothing is mapped in advance.
 const MIN_FREE: u32 = 2048;
 
+/// Longest data of a library without contents in the file, pages: a first run.
+const MAX_DATA: u64 = crate::fault::FIRST_RUN as u64;
+
+/// When memory that was just mapped will be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Use {
+    AtOnce,
+    Soon,
+    Unknown,
+}
+
 /// What is remembered of a file.
 #[derive(Debug, Default)]
 pub(crate) struct HotPages {
@@ -119,12 +130,21 @@ impl Foresight {
             self.habit = v.pages();
         }
     }
-    /// Whether a new mapping is like the one that was used before.
-    pub(crate) fn is_habit(&self, v: &Vma) -> bool {
-        self.habit == v.pages()
-            && v.mapping.is_none()
-            && v.prot.contains(Prot::WRITE)
-            && !v.flags.contains(VmaFlags::GROWSDOWN)
+    /// When a new mapping will be used: at once, like the one before or what a dynamic linker asks for; soon,
+    /// where it continues a library's data; who knows.
+    pub(crate) fn use_of(&self, v: &Vma, fixed: bool) -> Use {
+        if v.mapping.is_some()
+            || !v.prot.contains(Prot::WRITE)
+            || v.flags.contains(VmaFlags::GROWSDOWN)
+        {
+            return Use::Unknown;
+        }
+        let starting = self.faults < START_FAULTS && !self.child;
+        if fixed {
+            return if starting && v.pages() <= MAX_DATA { Use::Soon } else { Use::Unknown };
+        }
+        let habit = self.habit == v.pages() || starting && v.pages() <= MAX_HABIT;
+        if habit { Use::AtOnce } else { Use::Unknown }
     }
     /// That of a child, which learns for its parent. A child that forks in turn has a life of its own:
     /// what it touches from then on tells nothing about its siblings.
@@ -140,7 +160,7 @@ impl Inner {
     /// Whether a page can be had without waiting for a device.
     fn at_hand(&self, vpn: u64) -> bool {
         let Some(v) = self.vmas.find(vpn) else { return false };
-        if self.pt.get(vpn).present() {
+        if self.pt.get(vpn).present() || v.mapping.is_none() {
             return true;
         }
         let index = v.index(vpn);
@@ -184,8 +204,14 @@ impl AddressSpace {
         }
     }
 
+    /// Maps what a program that has just been loaded touches first.
+    pub fn foresee_start(&self) {
+        self.foresee_files();
+        self.space.demand();
+    }
+
     /// Maps what programs usually touch of the files that were mapped lately.
-    pub fn foresee_files(&self) {
+    pub(crate) fn foresee_files(&self) {
         let mut pages = Vec::new();
         {
             let mut g = self.inner.lock();
@@ -211,14 +237,19 @@ impl AddressSpace {
             pages.extend(list.lock().iter().filter(|x| !more.contains(x)));
         }
         self.touch(&pages);
+        self.space.demand();
     }
 
     /// New memory that is about to be used, from `vpn` on: the heap has grown, or it is a habit.
     pub(crate) fn foresee_use(&self, vpn: u64) {
         if self.memory.frames.free_pages() >= MIN_FREE {
-            let access = Access { write: true, exec: false, user: true, force: false };
-            let _ = self.fault_in(vpn, access);
+            let _ = self.fault_in(vpn, Access::of_user(true));
         }
+    }
+
+    /// New memory that will be used soon.
+    pub(crate) fn foresee_later(&self, vpn: u64) {
+        self.touch(&[(vpn, true)]);
     }
 
     fn touch(&self, pages: &[(u64, bool)]) {
@@ -234,7 +265,7 @@ impl AddressSpace {
                 }
             }
             // Whatever is wrong with the page will be said when it is touched.
-            let _ = self.fault_in(vpn, Access { write, exec: false, user: true, force: false });
+            let _ = self.fault_in(vpn, Access { later: true, ..Access::of_user(write) });
         }
     }
 }

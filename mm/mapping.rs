@@ -5,12 +5,13 @@
 
 use std::sync::atomic::Ordering;
 
-use arch::Prot;
+use arch::{HUGE_PAGES, Prot};
 use base::addr::{USER_BOTTOM, USER_TOP};
 use base::limits::MAX_VMAS;
 use base::{Errno, PAGE_SHIFT, Result, UserAddr, err};
 
 use crate::fork::{accounted, addr};
+use crate::hot::Use;
 use crate::page_table::Garbage;
 use crate::patch_map::Remains;
 use crate::shm::shared_mapping;
@@ -54,8 +55,14 @@ impl Inner {
     }
 
     /// Where a mapping of `n` pages without a fixed address goes. `room`: so many pages from its first
-    /// one on should be free, if that can be had.
-    fn place(&mut self, hint: u64, n: u64, room: u64, low: bool) -> Result<u64> {
+    /// one on should be free, if that can be had. `index`: the page of a file that it begins with.
+    fn place(
+        &mut self,
+        hint: u64,
+        (n, room): (u64, u64),
+        index: Option<u64>,
+        low: bool,
+    ) -> Result<u64> {
         let top = if low { 0x8000_0000 >> PAGE_SHIFT } else { TOP_PAGE };
         let fits = |s: u64| s >= BOTTOM && s.checked_add(n).is_some_and(|e| e <= top);
         if hint != 0 && fits(hint) && self.vmas.is_free(hint, hint + n) {
@@ -67,9 +74,16 @@ impl Inner {
         {
             return Ok(start);
         }
+        // Where huge pages of the host's fit in: as in Linux, files and what consists of whole ones.
+        let huge = u64::from(HUGE_PAGES);
+        if let Some(index) = index.or(n.is_multiple_of(huge).then_some(0))
+            && n >= huge
+            && let Some(start) = self.vmas.find_gap(n + huge - 1, BOTTOM, ceiling)
+        {
+            return Ok(start + (index.wrapping_sub(start) & (huge - 1)));
+        }
         self.vmas
             .find_gap(n, BOTTOM, ceiling)
-            .or_else(|| self.vmas.find_gap(n, BOTTOM, ceiling))
             .or_else(|| self.vmas.find_gap(n, BOTTOM, top))
             .ok_or_else(|| Errno::ENOMEM.into())
     }
@@ -208,7 +222,7 @@ impl AddressSpace {
             }
             _ => None,
         };
-        let habit = g.foresight.is_habit(&v);
+        let used = g.foresight.use_of(&v, fixed);
         if v.mapping.is_some() && !shared {
             g.foresight.mapped(start);
         }
@@ -226,8 +240,15 @@ impl AddressSpace {
         if (lock || flags.contains(MapFlags::POPULATE)) && !prot.is_empty() {
             let write = prot.contains(Prot::WRITE) && !shared;
             let _ = self.populate(start, start + n, write);
-        } else if habit {
-            self.foresee_use(start);
+        } else {
+            match used {
+                Use::AtOnce => {
+                    self.foresee_files(); // with the batch that is due anyway
+                    self.foresee_use(start);
+                }
+                Use::Soon => self.foresee_later(start),
+                Use::Unknown => {}
+            }
         }
         Ok(addr(start))
     }
@@ -258,7 +279,10 @@ impl AddressSpace {
             lo
         } else {
             let hint = want.page_up().unwrap_or_default().vpn();
-            g.place(hint, n, room, flags.contains(MapFlags::LOW))?
+            {
+                let index = v.mapping.is_some().then_some(v.pgoff);
+                g.place(hint, (n, room), index, flags.contains(MapFlags::LOW))?
+            }
         };
         g.check_count(1 + g.vmas.splits(start, start + n))?;
         g.check_limits(n - replaced, if is_data(v) { n } else { 0 })?;
@@ -446,7 +470,7 @@ impl AddressSpace {
         }
         g.check_count(3)?;
         // Moving: charge for the new range; the old one is uncharged when it is cut.
-        let start = if fixed { to } else { g.place(new_addr.vpn(), n, n, false)? };
+        let start = if fixed { to } else { g.place(new_addr.vpn(), (n, n), None, false)? };
         if start < BOTTOM {
             return err(Errno::EINVAL);
         }

@@ -36,6 +36,9 @@ const MAX_READ_AHEAD: u64 = 128;
 /// First read-ahead of a sequential reader, pages.
 const MIN_READ_AHEAD: u64 = 16;
 
+/// A file of so many pages is read whole when its beginning is: then its frames are contiguous.
+const SMALL: u64 = 64;
+
 /// 64 pages and their states.
 pub(crate) struct Chunk {
     pub(crate) pfns: [u32; CHUNK as usize],
@@ -384,6 +387,7 @@ impl PageCache {
     /// How far to read ahead for a read that misses at `index` and wants `want` pages: a sequential
     /// reader's window doubles, a random one gets what it asks for.
     pub(crate) fn read_window(&self, index: u64, want: u64) -> u64 {
+        let size = self.size_pages();
         let mut t = self.tree.lock();
         let sequential = index == t.next_miss || index == 0;
         t.window = if sequential {
@@ -391,6 +395,9 @@ impl PageCache {
         } else {
             want.max(4)
         };
+        if index == 0 && size <= SMALL {
+            t.window = size;
+        }
         t.window = t.window.min(1024);
         t.next_miss = index + t.window;
         t.window

@@ -322,12 +322,31 @@ impl PageTable {
         }
     }
 
+    /// Puts entries where nothing was, in the order of their pages. They take over a reference each.
+    pub(crate) fn fill(&mut self, entries: impl IntoIterator<Item = (u64, Pte)>) {
+        let mut entries = entries.into_iter().peekable();
+        while let Some(&(first, _)) = entries.peek() {
+            let n = first / LEAF;
+            let leaf = self.leaves.entry(n).or_insert_with(|| Arc::new(Leaf::new(&self.frames)));
+            let leaf = Arc::make_mut(leaf);
+            let before = leaf.counts;
+            while let Some((vpn, pte)) = entries.next_if(|e| e.0 / LEAF == n) {
+                let old = leaf.set((vpn % LEAF) as usize, pte);
+                debug_assert!(!old.present(), "a new run covers nothing");
+            }
+            let added = [0, 1, 2].map(|c| u64::from(leaf.counts[c] - before[c]));
+            for (count, n) in self.counts.iter_mut().zip(added) {
+                *count += n;
+            }
+            if added[1] + added[2] > 0 {
+                self.frames.mapped.fetch_add(added[1] + added[2], Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Puts `n` anonymous entries for contiguous frames where nothing was.
     pub(crate) fn set_anon_run(&mut self, vpn: u64, pfn: Pfn, n: u32) {
-        for i in 0..n {
-            let old = self.set(vpn + u64::from(i), Pte::anon(pfn.add(i)));
-            debug_assert!(!old.present(), "a new run covers nothing");
-        }
+        self.fill((0..n).map(|i| (vpn + u64::from(i), Pte::anon(pfn.add(i)))));
     }
 
     /// Empties `lo..hi`; the references go to `out`.

@@ -7,7 +7,7 @@
 //! A [`PatchedFile`] has two caches of its own, filled by copying: the pages of text that differ from the
 //! file, at the file's page numbers, and the trampolines. Both are given up under pressure like any clean
 //! page of a file, and made again when they are touched. All other pages of the text stay the file's.
-//! (Short gaps between patched pages are copied too: a host mapping costs per run, not per page.)
+//! (Gaps between patched pages are copied too: a host mapping costs per run, not per page.)
 //!
 //! When the contents change, the patch is *stale* at once: its pages are taken from all processes, which
 //! see the file's own from then on, and the next mapping starts anew. A change is counted before and
@@ -34,7 +34,7 @@ const MAX_PAIRS: usize = 1 << 14;
 /// Patches that are remembered beside those that somebody maps.
 const MAX_KEPT: usize = 256;
 /// Unpatched pages between patched ones that are copied with them.
-const BRIDGE: u64 = 8;
+const BRIDGE: u64 = 128;
 const PAGE: u64 = PAGE_SIZE as u64;
 
 /// What is known of a file.

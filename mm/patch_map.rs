@@ -306,6 +306,11 @@ impl AddressSpace {
         g.patches.iter().filter(|t| t.lost).find_map(|t| t.original(ip))
     }
 
+    /// Whether the guest has mapped something else over trampolines.
+    pub fn has_lost_patches(&self) -> bool {
+        self.has_patches() && self.inner.lock().patches.iter().any(|t| t.lost)
+    }
+
     /// Where a thread goes on that shall continue at `ip`, if that is an instruction that was moved into a
     /// trampoline.
     pub fn trampoline_ip(&self, ip: u64) -> Option<u64> {

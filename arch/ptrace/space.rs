@@ -37,8 +37,8 @@ impl PtraceSpace {
     }
 
     #[inline]
-    pub(super) fn has_queued(&self) -> bool {
-        self.core.has_queued()
+    pub(super) fn is_due(&self) -> bool {
+        self.core.is_due()
     }
 
     /// Task `pid` of this space was found dead and has been reaped.
@@ -62,11 +62,20 @@ impl Space for PtraceSpace {
     fn map(&self, at: UserAddr, pfn: Pfn, pages: u32, prot: Prot, populate: bool) {
         self.core.map(at, pfn, pages, prot, populate);
     }
+    fn add(&self, at: UserAddr, pfn: Pfn, pages: u32, prot: Prot, populate: bool) {
+        self.core.add(at, pfn, pages, prot, populate);
+    }
     fn unmap(&self, at: UserAddr, pages: u64) {
         self.core.unmap(at, pages);
     }
     fn protect(&self, at: UserAddr, pages: u64, prot: Prot) {
         self.core.protect(at, pages, prot);
+    }
+    fn has_queued(&self) -> bool {
+        self.core.has_queued()
+    }
+    fn demand(&self) {
+        self.core.demand();
     }
     fn flush(&self) -> Result<()> {
         self.machine.assert_owner();

@@ -272,7 +272,7 @@ fn acceptable(regs: &Regs) -> Regs {
 impl Thread for PtraceThread {
     fn run(&mut self) -> Event {
         self.space.machine().assert_owner();
-        if self.space.has_queued() && !self.flush() {
+        if self.space.is_due() && !self.flush() {
             return self.died();
         }
         let Ok(pid) = self.live() else { return Event::Dead };

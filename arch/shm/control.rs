@@ -122,6 +122,12 @@ impl Slot {
         data < 0 || data.cast_unsigned() >= to
     }
 
+    /// The region whose K page `word` lies in, if it is one of this space's.
+    pub(super) fn region_of(&self, word: *const u32) -> Option<Region> {
+        let at = word.addr().checked_sub(self.area.base.addr() + self.index as usize * SLOT)?;
+        (at < K_LEN).then(|| self.region(at / K_SIZE))
+    }
+
     /// The shared pages of number `region`.
     pub(super) fn region(&self, region: usize) -> Region {
         assert!(region < REGIONS);

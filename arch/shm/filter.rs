@@ -61,7 +61,7 @@ fn yields() -> Vec<Insn> {
     f
 }
 
-/// Guest threads: two futex calls, each from its instruction and on its pages, to yield, and what lets signals in when
+/// Guest threads: three futex calls, each from its instruction and on its pages, to yield, and what lets signals in when
 /// all locks are closed: a guest that does it again has changed nothing.
 pub(crate) fn thread(control: NegativeControl) -> Vec<Insn> {
     let mut f = head(control);
@@ -81,9 +81,15 @@ pub(crate) fn thread(control: NegativeControl) -> Vec<Insn> {
     wait.push(answer(ALLOW));
     f.extend([load(IP_LOW), if_equal(address(Label::AtWait) as u32, 0, wait.len() as u8)]);
     f.extend(wait);
-    must_be(&mut f, IP_LOW, address(Label::AtWake) as u32, KILL);
     must_be(&mut f, arg_low(1), libc::FUTEX_WAKE as u32, KILL);
     must_be(&mut f, arg_low(2), 1, KILL);
+    // The server sleeps on the first word of its K page. Woken for nothing, it sleeps again.
+    let mut serve = Vec::new();
+    must_be(&mut serve, arg_low(0), K_BASE as u32, KILL);
+    serve.push(answer(ALLOW));
+    f.extend([load(IP_LOW), if_equal(address(Label::AtServe) as u32, 0, serve.len() as u8)]);
+    f.extend(serve);
+    must_be(&mut f, IP_LOW, address(Label::AtWake) as u32, KILL);
     must_lie(&mut f, arg_low(0), S_BASE, S_BASE + S_LEN as u64, KILL);
     f.push(answer(ALLOW));
     f

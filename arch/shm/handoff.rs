@@ -11,7 +11,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use super::control::Region;
+use super::control::{Region, Slot};
 use super::host::{futex_wait, futex_wake, lives};
 use super::layout::{k, park, s};
 use crate::cpu;
@@ -21,6 +21,8 @@ use crate::sys::{self, HostPid};
 const THREAD_LOOKS: u32 = 20_000;
 /// Nanoseconds that a CPU looks at EV before it sleeps, split.
 const CPU_LOOKS_NS: u64 = 400_000;
+/// Nanoseconds that a CPU looks for a server's answer before it sleeps, split.
+const SERVER_LOOKS_NS: u64 = 200_000;
 /// Longest sleep of a CPU whose guest does not come back. An interrupt ends it at once: this is
 /// for a child whose death nobody has announced.
 const LONG_NS: u64 = 500_000_000;
@@ -134,6 +136,57 @@ impl Handoff {
         set_park(last, park::YIELD);
         if before != me {
             set_park(before, park::SLEEP);
+        }
+    }
+
+    /// Has a server execute the batch `go` that is in its K page. Split, servers run on the guests' host CPU:
+    /// there a change of its mappings interrupts no other CPU. If the thread that was entered last is of the same space,
+    /// it looks at GO now, and wakes the server by itself. Returns whether the answer was looked for;
+    /// false: the server was woken, and will report.
+    pub(super) fn call_server(
+        &self,
+        slot: &Slot,
+        server: &Region,
+        (pid, on): (HostPid, &mut Option<usize>),
+        go: u32,
+    ) -> bool {
+        if *on != Some(self.place()) {
+            sys::bind(pid, self.place());
+            *on = Some(self.place());
+        }
+        if !self.is_split() {
+            futex_wake(server.k32(k::GO));
+            return false;
+        }
+        let last = self.last.load(Ordering::Relaxed);
+        let waiting = slot.region_of(last);
+        if let Some(r) = &waiting {
+            r.k32(k::SERVE).fetch_add(1, Ordering::Relaxed);
+        }
+        set_park(last, park::YIELD);
+        if waiting.is_none_or(|r| r.s32(s::SLEEP).load(Ordering::SeqCst) != 0) {
+            futex_wake(server.k32(k::GO));
+        }
+        let ev = server.s32(s::EV);
+        let start = now();
+        loop {
+            for _ in 0..256 {
+                if ev.load(Ordering::Acquire) == go {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if now() - start > SERVER_LOOKS_NS {
+                return true;
+            }
+        }
+    }
+
+    /// The server is done: the thread of its space that waits has the turn again.
+    pub(super) fn served(&self, slot: &Slot) {
+        let last = self.last.load(Ordering::Relaxed);
+        if slot.region_of(last).is_some() {
+            set_park(last, park::TURN);
         }
     }
 

@@ -14,6 +14,7 @@ use base::{Errno, Rank, Result, SpinLock};
 
 use super::NegativeControl;
 use super::control::ControlArea;
+use super::handoff::Handoff;
 use super::layout::report;
 use crate::cpu;
 use crate::sys::{HostPid, check};
@@ -42,8 +43,12 @@ pub(super) struct Host {
     secret: RandomState,
     /// What is wrong with the stubs on purpose.
     pub(super) control: NegativeControl,
+    pub(super) handoff: Handoff,
     count: AtomicU64,
 }
+
+/// For [`Host::wait`]: nobody needs to be woken.
+pub(super) const NO_WAKE: Option<fn()> = None;
 
 /// How a child is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +59,7 @@ pub(super) enum Child {
 }
 
 impl Host {
-    pub(super) fn new(control: NegativeControl) -> Result<Host> {
+    pub(super) fn new(control: NegativeControl, handoff: Handoff) -> Result<Host> {
         // SAFETY: no pointers; the new descriptor has no other owner.
         let report = unsafe {
             OwnedFd::from_raw_fd(check(libc::eventfd(0, libc::EFD_CLOEXEC).into())? as i32)
@@ -63,7 +68,7 @@ impl Host {
         let number = listen(report.as_raw_fd())?;
         let processes = SpinLock::new(Rank::Leaf, Vec::new());
         let (secret, count) = (RandomState::new(), AtomicU64::new(0));
-        Ok(Host { area, report, number, processes, secret, count, control })
+        Ok(Host { area, report, number, processes, secret, count, control, handoff })
     }
 
     pub(super) fn report_fd(&self) -> i32 {
@@ -84,32 +89,45 @@ impl Host {
         self.processes.lock().clone()
     }
 
-    /// Reads what has been reported, waiting for it. None: nothing can be read. And whether a child has died
-    /// or stopped: whose it is must be looked at after this.
-    fn read(&self) -> (Option<u64>, bool) {
+    /// Reads what has been reported, waiting for it unless `flags` say RWF_NOWAIT. None: nothing can be read.
+    /// And whether a child has died or stopped: whose it is must be looked at after this.
+    fn read(&self, flags: i32) -> (Option<u64>, bool) {
         let mut word = 0u64;
+        let to = libc::iovec { iov_base: (&raw mut word).cast(), iov_len: 8 };
         // SAFETY: the host writes eight bytes to a local.
-        let n = unsafe { libc::read(self.report_fd(), (&raw mut word).cast(), 8) };
-        let child = n != 8 || word >= report::CHILD;
+        let n = unsafe { libc::preadv2(self.report_fd(), &raw const to, 1, -1, flags) };
+        let child = word >= report::CHILD || n != 8 && flags == 0;
         if child {
             TOLD[self.number].store(false, Ordering::SeqCst);
         }
         ((n == 8).then_some(word % report::CHILD), child)
     }
 
-    /// Waits until `enough` of the sum of reports. `alive` is asked when a child has died or
-    /// stopped: false ends the waiting. Deaths before that may have been heard by others: look first (`deaths`).
+    /// Waits until `enough` of the sum of reports. `wake` is called before the first sleep. `alive` is asked
+    /// when a child has died or stopped: false ends the waiting. Deaths before that may have been heard by
+    /// others: look first (`deaths`).
     ///
     /// # Errors
     /// ESRCH if `alive` said so.
     pub(super) fn wait(
         &self,
         enough: impl Fn(u64) -> bool,
+        wake: Option<impl FnOnce()>,
         mut alive: impl FnMut() -> bool,
     ) -> Result<u64> {
         let mut sum = 0;
+        if let Some(wake) = wake {
+            let (word, child) = self.read(libc::RWF_NOWAIT);
+            sum += word.unwrap_or(0);
+            if !enough(sum) {
+                if child && !alive() {
+                    return Err(Errno::ESRCH.into());
+                }
+                wake();
+            }
+        }
         while !enough(sum) {
-            let (word, child) = self.read();
+            let (word, child) = self.read(0);
             sum += word.unwrap_or(0);
             if child && !enough(sum) && !alive() {
                 return Err(Errno::ESRCH.into());
@@ -123,7 +141,7 @@ impl Host {
         let mut p = libc::pollfd { fd: self.report_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one descriptor, no waiting.
         if unsafe { libc::poll(&mut p, 1, 0) } == 1 {
-            self.read();
+            self.read(0);
         }
     }
 }

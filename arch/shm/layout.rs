@@ -87,6 +87,8 @@ pub(crate) mod k {
     pub(crate) const TWIN: usize = 104;
     /// u32: the kernel's process, which must be the parent.
     pub(crate) const KERNEL: usize = 108;
+    /// Threads: u32, counts batches that the server shall be woken for while the thread waits.
+    pub(crate) const SERVE: usize = 112;
     /// Threads: u64 for each system call number below [`super::ANSWERS`]: 0, or its result plus one.
     pub(crate) const ANSWERS: usize = 0x400;
     /// Server: up to 64 operations of [`super::Operation`].

@@ -112,7 +112,6 @@ pub struct ShmMachine {
     phys: Arc<PhysMem>,
     options: Options,
     host: Arc<Host>,
-    handoff: Handoff,
     vdso: u64,
     xstate: XState,
     max_mappings: usize,
@@ -149,11 +148,11 @@ impl ShmMachine {
             return Err(at("extended state of this CPU")(Errno::EOVERFLOW.into()));
         }
         let handoff = Handoff::new(options.handoff);
-        let host = Arc::new(Host::new(options.control).map_err(at("control pages"))?);
+        let host = Arc::new(Host::new(options.control, handoff).map_err(at("control pages"))?);
         let mut zygote = Zygote::start(&host, &phys).map_err(at("zygote"))?;
         let mut first = zygote.spawn().map_err(at("first stub"))?;
         // Needs Syscall User Dispatch (Linux 5.11) and seccomp filters.
-        let task = first.guest(&handoff).map_err(at("first guest thread (Linux 5.11?)"))?;
+        let task = first.guest().map_err(at("first guest thread (Linux 5.11?)"))?;
         // The locks say that they are closed; once, we look from outside.
         let locked = sys::seccomp_filters(task.placed.pid, task.placed.tid);
         if locked.is_some_and(|n| n < 2) {
@@ -167,7 +166,6 @@ impl ShmMachine {
             phys,
             options,
             host,
-            handoff,
             vdso,
             xstate: xsave::initial(),
             max_mappings: crate::space::max_mappings(),
@@ -185,7 +183,7 @@ impl ShmMachine {
         self.phys.pages()
     }
     fn handoff(&self) -> &Handoff {
-        &self.handoff
+        &self.host.handoff
     }
     fn patching(&self) -> bool {
         self.options.patch
@@ -259,7 +257,7 @@ impl ShmMachine {
     fn recycle(&self) -> Option<Stub> {
         loop {
             let mut stub = self.pool.lock().used.pop()?;
-            if stub.reset(&self.handoff) {
+            if stub.reset() {
                 return Some(stub);
             }
         }
@@ -299,7 +297,7 @@ impl Machine for ShmMachine {
     }
 
     fn idle_work(&self) -> bool {
-        self.handoff.idle();
+        self.handoff().idle();
         if let Some(stub) = self.recycle() {
             let mut pool = self.pool.lock();
             if pool.ready.len() < self.options.ready_stubs.max(MAX_READY) {
@@ -316,7 +314,7 @@ impl Machine for ShmMachine {
         match self.spawn() {
             Ok(mut stub) => {
                 // With two guest threads: every space needs one, vfork a second.
-                let tasks = [stub.guest(&self.handoff), stub.guest(&self.handoff)];
+                let tasks = [stub.guest(), stub.guest()];
                 for task in tasks.into_iter().flatten() {
                     stub.park(task);
                 }

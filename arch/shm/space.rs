@@ -33,8 +33,8 @@ impl ShmSpace {
         self.core.is_dead()
     }
     #[inline]
-    pub(super) fn has_queued(&self) -> bool {
-        self.core.has_queued()
+    pub(super) fn is_due(&self) -> bool {
+        self.core.is_due()
     }
 
     /// A thread of this space is dead, or must be.
@@ -58,11 +58,20 @@ impl Space for ShmSpace {
     fn map(&self, at: UserAddr, pfn: Pfn, pages: u32, prot: Prot, populate: bool) {
         self.core.map(at, pfn, pages, prot, populate);
     }
+    fn add(&self, at: UserAddr, pfn: Pfn, pages: u32, prot: Prot, populate: bool) {
+        self.core.add(at, pfn, pages, prot, populate);
+    }
     fn unmap(&self, at: UserAddr, pages: u64) {
         self.core.unmap(at, pages);
     }
     fn protect(&self, at: UserAddr, pages: u64, prot: Prot) {
         self.core.protect(at, pages, prot);
+    }
+    fn has_queued(&self) -> bool {
+        self.core.has_queued()
+    }
+    fn demand(&self) {
+        self.core.demand();
     }
     fn flush(&self) -> Result<()> {
         self.core.flush()
@@ -81,7 +90,7 @@ impl Space for ShmSpace {
         let task = {
             let mut inner = self.core.lock();
             let stub = inner.server.as_mut().ok_or(Errno::ESRCH)?;
-            let task = stub.guest(self.machine.handoff());
+            let task = stub.guest();
             if stub.is_dead() {
                 self.core.set_dead();
             }

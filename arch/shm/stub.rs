@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use base::{Errno, PAGE_SIZE, Result, err};
 
 use super::control::{Region, Slot};
-use super::handoff::{Handoff, Lost, Placed};
+use super::handoff::{Lost, Placed};
 use super::host::{self, Host, futex_wake};
 use super::layout::{K_SIZE, Operation, REGIONS, S_SIZE, TEXT, THREAD_FLAGS, event, k, report, s};
 use crate::queue::{Kind, Op, host_prot};
@@ -35,6 +35,8 @@ pub(super) struct Stub {
     pid: HostPid,
     slot: Slot,
     server: Region,
+    /// The host CPU that the server is bound to, as far as known.
+    on: Option<usize>,
     /// Number of the last batch.
     go: u32,
     /// `host::deaths` when the process was last looked at.
@@ -55,6 +57,7 @@ impl Stub {
             pid,
             slot,
             server,
+            on: None,
             go: 0,
             deaths: host::deaths().wrapping_sub(1),
             tids: Vec::new(),
@@ -82,10 +85,15 @@ impl Stub {
         self.server.k32(k::COUNT).store(n as u32, Ordering::Relaxed);
         self.go = self.go.wrapping_add(1);
         self.server.k32(k::GO).swap(self.go, Ordering::SeqCst);
-        futex_wake(self.server.k32(k::GO));
         let done = |sum| sum & (report::FAILED | report::DONE) != 0;
-        let pid = self.pid;
-        match self.host.wait(done, || host::lives(pid)) {
+        let (pid, server) = (self.pid, &self.server);
+        let handoff = &self.host.handoff;
+        let looked = handoff.call_server(&self.slot, server, (pid, &mut self.on), self.go);
+        // What was seen is a hint that a guest can write, and it may have woken nobody.
+        let wake = looked.then_some(|| futex_wake(server.k32(k::GO)));
+        let result = self.host.wait(done, wake, || host::lives(pid));
+        handoff.served(&self.slot);
+        match result {
             Ok(sum) if sum & report::FAILED == 0 => Ok(()),
             Ok(_) => {
                 // A hint: a guest can write it. That something failed is certain.
@@ -101,7 +109,7 @@ impl Stub {
     }
 
     /// A guest task: a parked one, else a new one.
-    pub(super) fn guest(&mut self, handoff: &Handoff) -> Result<GuestTask> {
+    pub(super) fn guest(&mut self) -> Result<GuestTask> {
         if self.dead {
             return err(Errno::ESRCH);
         }
@@ -140,7 +148,7 @@ impl Stub {
         let known = tid == self.pid || self.tids.contains(&tid);
         let ready = !known
             && sys::is_thread_of(self.pid, tid)
-            && handoff.wait_soon(&region, &placed, 1).is_ok()
+            && self.host.handoff.wait_soon(&region, &placed, 1).is_ok()
             && region.s32(s::TYPE).load(Ordering::Relaxed) == event::READY;
         self.tids.push(tid);
         if !ready {
@@ -160,7 +168,7 @@ impl Stub {
 
     /// Makes a stub whose space is gone ready for the next one: everything unmapped, every thread at
     /// the place where it waits, nothing of the guest left in the shared pages. False if it cannot be.
-    pub(super) fn reset(&mut self, handoff: &Handoff) -> bool {
+    pub(super) fn reset(&mut self) -> bool {
         if self.dead
             || self.suspect
             || self.tids.len() > KEEP_THREADS
@@ -178,7 +186,7 @@ impl Stub {
         // A second time if there are several: in the first one each may have answered for another.
         // In the second no thread is left that would: all have at least begun to start anew.
         let rounds = self.parked.len().min(2);
-        if (0..rounds).any(|_| !self.start_anew(handoff)) {
+        if (0..rounds).any(|_| !self.start_anew()) {
             return false;
         }
         for t in &self.parked {
@@ -196,7 +204,7 @@ impl Stub {
     /// Makes every guest thread start anew and waits for it. That a thread has is not proved by its
     /// event, which could be its own work: it is by a number that comes with the signal, which the
     /// handler copies when it has looked at RESET. Until then only the host knows it.
-    fn start_anew(&mut self, handoff: &Handoff) -> bool {
+    fn start_anew(&mut self) -> bool {
         let mut numbers = [0; KEEP_THREADS];
         for (t, number) in self.parked.iter().zip(&mut numbers) {
             *number = self.host.secret();
@@ -210,7 +218,7 @@ impl Stub {
         for (t, number) in self.parked.iter_mut().zip(numbers) {
             let r = &t.region;
             let want = r.k32(k::GO).load(Ordering::Relaxed).wrapping_add(1);
-            if handoff.wait_soon(r, &t.placed, want).is_err()
+            if self.host.handoff.wait_soon(r, &t.placed, want).is_err()
                 || r.s32(s::TYPE).load(Ordering::Relaxed) != event::READY
                 || r.s64(s::RESULT).load(Ordering::Relaxed) != number
             {

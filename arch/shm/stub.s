@@ -17,7 +17,7 @@
 .globl umbra_shm_begin, umbra_shm_end, umbra_shm_handler
 .globl umbra_shm_space, umbra_shm_space_end, umbra_shm_thread, umbra_shm_thread_end
 .globl umbra_shm_at_space_clone, umbra_shm_at_thread_clone, umbra_shm_at_server
-.globl umbra_shm_at_wake, umbra_shm_at_wait, umbra_shm_at_yield, umbra_shm_at_unmask
+.globl umbra_shm_at_wake, umbra_shm_at_wait, umbra_shm_at_serve, umbra_shm_at_yield, umbra_shm_at_unmask
 .globl umbra_shm_patched
 # ---- the zygote: executed with descriptors 0 to 3 as in `layout::fd` ----
 umbra_shm_begin:
@@ -164,6 +164,7 @@ umbra_shm_server:
    mov edi, {fd_report}
    mov edx, 8
    umbra_shm_call {write}
+   mov [rbx + {s_ev}], r12d              # a hint for a kernel that looks: the report counts
 1: mov eax, [rbp + {k_go}]
    cmp eax, r12d
    jne 2f
@@ -279,6 +280,7 @@ umbra_shm_post:                          # rbx = S region, rbp = K page, edi = t
    mov [rbx + {s_gs_base}], rax
 umbra_shm_report:
    mov dword ptr [rbx + {s_kicked}], 0
+   mov r15d, [rbp + {k_serve}]
    mov r12d, [rbp + {k_go}]
    lea r13d, [r12 + 1]
    mov eax, r13d
@@ -300,10 +302,20 @@ umbra_shm_at_wake:
    js 3f
    pause
    jmp 2b
-# Another thread has the turn, on this host CPU: let it run, and look again.
+# Another thread has the turn, on this host CPU: let it run, and look again. If it is the server's,
+# it is for us to wake it: from here that costs no interrupt of another host CPU.
 5: cmp eax, {park_yield}
    jne 3f
-   sub r14d, {yield_cost}
+   mov eax, [rbp + {k_serve}]
+   cmp eax, r15d
+   je 6f
+   mov r15d, eax
+   movabs rdi, {k_base}
+   mov esi, 1
+   mov edx, 1
+   umbra_shm_call {futex}
+umbra_shm_at_serve:
+6: sub r14d, {yield_cost}
    js 3f
    umbra_shm_call {sched_yield}
 umbra_shm_at_yield:

@@ -5,32 +5,34 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::PhysMem;
+use crate::shm::handoff::Handoff;
 use crate::shm::zygote::Zygote;
 use crate::shm::{NegativeControl, Policy};
 
-fn stub() -> (Zygote, Stub, Handoff) {
+fn stub() -> (Zygote, Stub) {
     if crate::cpu::id().is_none() {
         let id = (0..crate::cpu::MAX_CPUS as u32).find(|id| crate::cpu::enter(*id).is_ok());
         id.expect("a free CPU number");
     }
-    let host = Arc::new(Host::new(NegativeControl::None).expect("pages"));
+    let handoff = Handoff::new(Policy::Spin);
+    let host = Arc::new(Host::new(NegativeControl::None, handoff).expect("pages"));
     let phys = PhysMem::new(1 << 20).expect("memory");
     let mut zygote = Zygote::start(&host, &phys).expect("zygote");
     let stub = zygote.spawn().expect("stub");
-    (zygote, stub, Handoff::new(Policy::Spin))
+    (zygote, stub)
 }
 
-fn with_threads(stub: &mut Stub, handoff: &Handoff, n: usize) {
-    let tasks: Vec<_> = (0..n).map(|_| stub.guest(handoff).expect("a thread")).collect();
+fn with_threads(stub: &mut Stub, n: usize) {
+    let tasks: Vec<_> = (0..n).map(|_| stub.guest().expect("a thread")).collect();
     tasks.into_iter().for_each(|t| stub.park(t));
 }
 
 #[test]
 fn honest_threads_start_anew() {
-    let (_zygote, mut stub, handoff) = stub();
-    with_threads(&mut stub, &handoff, 3);
+    let (_zygote, mut stub) = stub();
+    with_threads(&mut stub, 3);
     for _ in 0..50 {
-        assert!(stub.reset(&handoff));
+        assert!(stub.reset());
     }
     let mut kicks = 0;
     for t in &stub.parked {
@@ -45,8 +47,8 @@ fn honest_threads_start_anew() {
 #[test]
 fn an_answer_of_its_own_is_none() {
     for n in 1..3 {
-        let (_zygote, mut stub, handoff) = stub();
-        with_threads(&mut stub, &handoff, n);
+        let (_zygote, mut stub) = stub();
+        with_threads(&mut stub, n);
         // The signal goes to the server, which has all blocked.
         stub.parked[0].placed.tid = stub.pid;
         let r = stub.parked[0].region.clone();
@@ -61,7 +63,7 @@ fn an_answer_of_its_own_is_none() {
                 }
             }
         });
-        assert!(!stub.reset(&handoff), "{n} threads");
+        assert!(!stub.reset(), "{n} threads");
         done.store(true, Ordering::SeqCst);
         forger.join().expect("no panic");
     }
@@ -70,22 +72,22 @@ fn an_answer_of_its_own_is_none() {
 #[test]
 fn regions_that_nobody_has_are_looked_at() {
     for (region, at) in [(2, 0), (1023, S_SIZE - 8), (0, 2 * PAGE_SIZE)] {
-        let (_zygote, mut stub, handoff) = stub();
-        with_threads(&mut stub, &handoff, 1);
-        assert!(stub.reset(&handoff));
+        let (_zygote, mut stub) = stub();
+        with_threads(&mut stub, 1);
+        assert!(stub.reset());
         stub.slot.region(region).s64(at).store(1, Ordering::SeqCst);
-        assert!(!stub.reset(&handoff), "{region} {at:#x}");
+        assert!(!stub.reset(), "{region} {at:#x}");
     }
 }
 
 #[test]
 fn what_the_server_did_is_forgotten() {
-    let (_zygote, mut stub, handoff) = stub();
-    with_threads(&mut stub, &handoff, 1);
+    let (_zygote, mut stub) = stub();
+    with_threads(&mut stub, 1);
     let ops = [Op { vpn: 0x5ca1, pages: 1, kind: Kind::Unmap }; 3];
     stub.batch(&ops).expect("nothing is mapped there");
     stub.parked[0].region.k64(k::FS_BASE).store(0x5ca1_b000, Ordering::SeqCst);
-    assert!(stub.reset(&handoff));
+    assert!(stub.reset());
     for region in 0..2 {
         let r = stub.slot.region(region);
         let words = k::COUNT.div_ceil(8)..K_SIZE / 8;
@@ -99,8 +101,8 @@ fn what_the_server_did_is_forgotten() {
 #[test]
 fn the_id_of_a_new_thread_is_checked() {
     for forged in 0..2 {
-        let (_zygote, mut stub, handoff) = stub();
-        with_threads(&mut stub, &handoff, 1);
+        let (_zygote, mut stub) = stub();
+        with_threads(&mut stub, 1);
         let wrong = if forged == 0 { stub.pid } else { stub.tids[0] };
         let result = stub.slot.region(0);
         let done = Arc::new(AtomicBool::new(false));
@@ -112,7 +114,7 @@ fn the_id_of_a_new_thread_is_checked() {
         });
         let parked = stub.parked.pop();
         // It may lose the race: then the right id was seen.
-        let ok = stub.guest(&handoff).map(|t| t.placed.tid);
+        let ok = stub.guest().map(|t| t.placed.tid);
         done.store(true, Ordering::SeqCst);
         forger.join().expect("no panic");
         assert!(ok.is_err() == stub.is_dead());

@@ -94,6 +94,7 @@ global_asm!(
     park_yield = const park::YIELD,
     yield_cost = const park::YIELD_COST,
     k_mode = const k::MODE,
+    k_serve = const k::SERVE,
     k_reset = const k::RESET,
     k_context = const k::CONTEXT,
     k_fpstate = const k::FPSTATE,
@@ -166,6 +167,7 @@ unsafe extern "C" {
     static umbra_shm_at_server: u8;
     static umbra_shm_at_wake: u8;
     static umbra_shm_at_wait: u8;
+    static umbra_shm_at_serve: u8;
     static umbra_shm_at_yield: u8;
     static umbra_shm_at_unmask: u8;
     static umbra_shm_patched: u8;
@@ -195,6 +197,8 @@ pub(crate) enum Label {
     AtWake,
     /// A guest thread sleeps.
     AtWait,
+    /// A guest thread wakes the server.
+    AtServe,
     /// A guest thread lets another one run.
     AtYield,
     /// A guest thread lets signals in.
@@ -217,6 +221,7 @@ pub(crate) fn address(label: Label) -> u64 {
         Label::AtServer => &raw const umbra_shm_at_server,
         Label::AtWake => &raw const umbra_shm_at_wake,
         Label::AtWait => &raw const umbra_shm_at_wait,
+        Label::AtServe => &raw const umbra_shm_at_serve,
         Label::AtYield => &raw const umbra_shm_at_yield,
         Label::AtUnmask => &raw const umbra_shm_at_unmask,
         Label::Patched => &raw const umbra_shm_patched,
@@ -286,6 +291,7 @@ mod tests {
         for l in [
             Label::AtWait,
             Label::AtWake,
+            Label::AtServe,
             Label::AtYield,
             Label::AtServer,
             Label::AtThreadClone,

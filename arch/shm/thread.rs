@@ -323,7 +323,7 @@ impl ShmThread {
 
 impl Thread for ShmThread {
     fn run(&mut self) -> Event {
-        if self.space.has_queued() && !self.flush() {
+        if self.space.is_due() && !self.flush() {
             return self.lost();
         }
         let Ok(task) = self.live() else { return Event::Dead };

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use base::{Errno, Error, Result};
 
 use super::control::Slot;
-use super::host::{self, Host, futex_wake};
+use super::host::{self, Host, NO_WAKE, futex_wake};
 use super::layout::{k, report, s};
 use super::stub::Stub;
 use super::text;
@@ -45,7 +45,7 @@ impl Zygote {
         let pid = fork_stub(None, &fds, 3)?;
         host.born(pid);
         let mut z = Zygote { pid, host: host.clone(), slot, go: 0, vdso: 0 };
-        host.wait(|sum| sum >= report::DONE, || host::lives(pid))?;
+        host.wait(|sum| sum >= report::DONE, NO_WAKE, || host::lives(pid))?;
         z.vdso = z.result();
         Ok(z)
     }
@@ -75,7 +75,7 @@ impl Zygote {
         let enough = |sum| sum >= report::DONE + ready || (sum == report::DONE && result() < 0);
         // The new process may be the one that has died; the zygote has told its id before it waits.
         let alive = || host::lives(self.pid) && (result() <= 0 || host::lives(result() as HostPid));
-        self.host.wait(enough, alive)?;
+        self.host.wait(enough, NO_WAKE, alive)?;
         match result() {
             e @ -4095..0 => Err(Errno::from_code(-(e as i32)).into()),
             pid => {

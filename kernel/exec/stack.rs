@@ -143,7 +143,7 @@ pub fn load(
     })?;
 
     strings.store(mm)?;
-    mm.foresee_files();
+    mm.foresee_start();
 
     mm.set_layout(Layout {
         start_code: UserAddr(placed.code.0),

@@ -125,7 +125,8 @@ pub fn mmap(
 
 /// The new mapping may lie over the trampoline that the call came through: it returns to the original.
 fn leave_lost_trampoline(cx: &mut Ctx<'_>) {
-    if cx.mm.has_patches()
+    // To ask a patched call for all its registers is dear: only if there is a reason.
+    if cx.mm.has_lost_patches()
         && let Some(ip) = cx.mm.lost_ip(cx.thread.regs().rip)
     {
         cx.thread.regs_mut().rip = ip;

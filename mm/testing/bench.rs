@@ -30,6 +30,11 @@ impl Machine for NoHost {
 struct NoSpace;
 
 impl Space for NoSpace {
+    fn add(&self, _: UserAddr, _: Pfn, _: u32, _: Prot, _: bool) {}
+    fn has_queued(&self) -> bool {
+        false
+    }
+    fn demand(&self) {}
     fn map(&self, _: UserAddr, _: Pfn, _: u32, _: Prot, _: bool) {}
     fn unmap(&self, _: UserAddr, _: u64) {}
     fn protect(&self, _: UserAddr, _: u64, _: Prot) {}
