@@ -36,7 +36,9 @@ const CHILD_FAULTS: u32 = 16;
 /// for this many.
 const BLOCK: u64 = 16;
 /// Pages of a mapping that may become a habit.
-const MAX_HABIT: u64 = 4;
+const MAX_HABIT: u64 = 64;
+/// Pages of a mapping that a program uses at once while it starts.
+const MAX_SMALL: u64 = 4;
 /// Free frames below which nothing is mapped in advance.
 const MIN_FREE: u32 = 2048;
 
@@ -143,7 +145,7 @@ impl Foresight {
         if fixed {
             return if starting && v.pages() <= MAX_DATA { Use::Soon } else { Use::Unknown };
         }
-        let habit = self.habit == v.pages() || starting && v.pages() <= MAX_HABIT;
+        let habit = self.habit == v.pages() || starting && v.pages() <= MAX_SMALL;
         if habit { Use::AtOnce } else { Use::Unknown }
     }
     /// That of a child, which learns for its parent. A child that forks in turn has a life of its own:

@@ -135,7 +135,7 @@ impl AddressSpace {
                     continue;
                 }
             }
-            let access = Access { user: false, force, ..Access::of_user(write) };
+            let access = Access { user: false, force, later: true, ..Access::of_user(write) };
             let vpn = (at.0 + done as u64) >> base::PAGE_SHIFT;
             if let Err(e) = self.fault_in(vpn, access) {
                 return if done > 0 { Ok(done) } else { Err(e.errno()) };

@@ -211,7 +211,8 @@ impl Handoff {
                     std::hint::spin_loop();
                 }
                 // A quick answer costs no look at the clock.
-                if now() - *start.get_or_insert_with(now) > CPU_LOOKS_NS {
+                let t = now();
+                if t - *start.get_or_insert(t) > CPU_LOOKS_NS {
                     break;
                 }
             }
