@@ -46,6 +46,8 @@ const MAX_RUNS: usize = 8;
 /// First and longest run of copies.
 const FIRST_COPY: u32 = 4;
 const MAX_COPY: u32 = 16;
+/// Largest private mapping of a file that is taken for a program's data, pages: most of it is written.
+const MAX_DATA: u64 = 1024;
 /// How far a change of rights or a refill looks in each direction.
 const REFILL: u64 = 1024;
 /// Host mappings of a space before all are dropped; the host's limit is 65530.
@@ -418,7 +420,11 @@ impl Inner {
         }
         let want = if vpn == v.next { (v.run * 2).clamp(FIRST_COPY, MAX_COPY) } else { FIRST_COPY };
         let want = if anon && want == FIRST_COPY { FIRST_COPY * 2 } else { want };
-        let (lo, hi) = if vpn == v.next || !anon {
+        let (lo, hi) = if !anon && v.pages() <= MAX_DATA {
+            // A program's data, in whatever order it is touched.
+            let block = vpn & !(u64::from(MAX_COPY) - 1);
+            (block, block + u64::from(MAX_COPY))
+        } else if vpn == v.next || !anon {
             (vpn, vpn + u64::from(want))
         } else {
             let block = vpn & !(u64::from(want) - 1);

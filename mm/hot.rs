@@ -66,7 +66,7 @@ impl HotPages {
     fn learn(&mut self, index: u64, write: bool, exec: bool) {
         self.executable |= exec;
         if write {
-            remember(&mut self.copied, index, MAX_COPIED, |a, b| a == b);
+            remember(&mut self.copied, index, MAX_COPIED, |a, b| a / BLOCK == b / BLOCK);
         } else {
             let same = |a: &(u64, bool), b: &(u64, bool)| a.0 / BLOCK == b.0 / BLOCK && a.1 == b.1;
             remember(&mut self.read, (index, exec), MAX_READ, same);
