@@ -106,6 +106,22 @@ impl Buddy {
         }
     }
 
+    /// Takes up to `want` frames from `start` on, if that one is free; as many as are in one block.
+    /// Returns how many, and whether they were never used.
+    pub(crate) fn alloc_at(&mut self, start: u32, want: u32) -> Option<(u32, bool)> {
+        let order = (0..=MAX_ORDER).find(|&o| self.orders[o].get(start as usize >> o))?;
+        self.orders[order].clear(start as usize >> order);
+        let block = start >> order << order;
+        let end = block + (1 << order);
+        self.free -= end - block;
+        let len = want.clamp(1, end - start);
+        self.free(block, start - block);
+        self.free(start + len, end - start - len);
+        let pristine = start >= self.watermark;
+        self.watermark = self.watermark.max(start + len);
+        Some((len, pristine))
+    }
+
     /// Gives frames back.
     pub(crate) fn free(&mut self, mut start: u32, mut len: u32) {
         debug_assert!(start + len <= self.pages, "freed frames that do not exist");
@@ -166,7 +182,12 @@ mod tests {
             let mut high = 0;
             for (n, pick) in ops {
                 if pick % 3 != 0 || held.is_empty() {
-                    match b.alloc(n) {
+                    let at = u32::from(pick) % pages;
+                    let got = match pick % 2 {
+                        0 => b.alloc(n),
+                        _ => b.alloc_at(at, n).map(|(l, pristine)| (at, l, pristine)),
+                    };
+                    match got {
                         Some((s, l, pristine)) => {
                             prop_assert!(l >= 1 && l <= n);
                             for p in s..s + l {
@@ -177,6 +198,7 @@ mod tests {
                             high = high.max(s + l);
                             held.push((s, l));
                         }
+                        None if pick % 2 == 1 => prop_assert!(used[at as usize]),
                         None => prop_assert!(used.iter().all(|u| *u)),
                     }
                 } else {

@@ -180,7 +180,8 @@ impl PageCache {
             self.load_new(index, want)?;
             return Ok(None);
         }
-        let run = self.memory.alloc_run(want as u32, self.kind(), Need::Clean)?;
+        let place = self.place(index);
+        let run = self.memory.alloc_placed(want as u32, place, self.kind(), Need::Clean)?;
         self.write_new(index, in_page, run, end, source).map(Some)
     }
 

@@ -567,10 +567,14 @@ impl Inner {
             Some(_) => self.host.hole(vpn, range),
             None => range,
         };
+        // What a page may be depends on one bit of it.
+        let may_write = |p: Pte, excl: bool| if v.shared() { p.writable() } else { excl };
+        let all = prot_closure(v.prot);
+        let (with, without) = (all == rights, all - Prot::WRITE == rights);
         let fits = |at: u64, p: Pte, excl: bool| {
             let contiguous =
                 pfn.is_none_or(|f| i64::from(p.pfn().0) - i64::from(f.0) == at as i64 - vpn as i64);
-            p.present() && contiguous && Self::rights(v, p, excl) == rights
+            p.present() && contiguous && if may_write(p, excl) { with } else { without }
         };
         self.pt.walk(vpn + 1, range, true, |at, p, excl| {
             let take = fits(at, p, excl);

@@ -3,7 +3,7 @@
 use arch::Prot;
 
 use crate::fault::{AROUND, FIRST_RUN, Fail, MAPERR, MAX_AROUND, MAX_RUN, Step};
-use crate::page_table::Pte;
+use crate::page_table::{LEAF, Pte};
 use crate::space::Inner;
 use crate::vma::VmaFlags;
 
@@ -17,7 +17,10 @@ impl Inner {
         let (lo, hi) = if random {
             (vpn, vpn + 1)
         } else if vpn == v.next && v.run > 0 {
-            (vpn, vpn + (u64::from(v.run) * 2).clamp(AROUND, MAX_AROUND))
+            // Whole huge pages, where they begin.
+            let rest = MAX_AROUND - v.index(vpn) % MAX_AROUND;
+            let len = (u64::from(v.run) * 2).clamp(AROUND, MAX_AROUND);
+            (vpn, vpn + if rest == MAX_AROUND { MAX_AROUND } else { len.min(rest) })
         } else {
             // By pages of the object, wherever it is mapped: its frames are contiguous that way, and what
             // hot.rs remembers of one mapping is true for the next.
@@ -33,9 +36,14 @@ impl Inner {
         while from < last {
             let (cache, _, end) = m.piece(from);
             let shm = !cache.evictable();
+            // Most often one leaf for all of them: looked up once.
+            let (mut number, mut leaf) = (u64::MAX, None);
             cache.for_present(from, last.min(end), |i, pfn| {
                 let at = lo + (i - first);
-                let take = !pt.get(at).present();
+                if number != at / LEAF {
+                    (number, leaf) = (at / LEAF, pt.leaf(at));
+                }
+                let take = leaf.is_none_or(|l| !l.get(at).present());
                 if take {
                     found.push((at, Pte::object(pfn, shm, shm && shared)));
                 }

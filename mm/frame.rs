@@ -26,6 +26,16 @@ pub(crate) enum Kind {
     Kernel = 4,
 }
 
+/// Where frames should lie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    Any,
+    /// From this one on.
+    At(Pfn),
+    /// At the beginning of a huge page of the host's.
+    Huge,
+}
+
 /// Most frames that are committed ahead of their use.
 const MAX_COMMIT: u32 = 2 * HUGE_PAGES;
 
@@ -81,12 +91,38 @@ impl FrameTable {
     }
 
     /// Up to `want` contiguous frames with one reference each, leaving `reserve` frames alone.
-    pub(crate) fn alloc(self: &Arc<Self>, want: u32, kind: Kind, reserve: u32) -> Option<FrameRun> {
+    /// `place`: where they should lie, if that can be had.
+    pub(crate) fn alloc(
+        self: &Arc<Self>,
+        want: u32,
+        place: Place,
+        kind: Kind,
+        reserve: u32,
+    ) -> Option<FrameRun> {
         let spare = self.free_pages().checked_sub(reserve)?;
         if spare == 0 {
             return None;
         }
-        let (start, len, pristine) = self.buddy.lock().alloc(want.min(spare))?;
+        let want = want.min(spare);
+        let (start, len, pristine) = {
+            let mut buddy = self.buddy.lock();
+            let placed = match place {
+                Place::At(start) if start.0 < self.total() => {
+                    buddy.alloc_at(start.0, want).map(|(len, pristine)| (start.0, len, pristine))
+                }
+                // What is not wanted of it now waits for those who continue.
+                Place::Huge if spare > HUGE_PAGES * 16 => {
+                    let huge = buddy.alloc(HUGE_PAGES);
+                    huge.map(|(start, len, pristine)| {
+                        let used = want.min(len);
+                        buddy.free(start + used, len - used);
+                        (start, used, pristine)
+                    })
+                }
+                _ => None,
+            };
+            placed.or_else(|| buddy.alloc(want))?
+        };
         if start + len > self.committed.load(Ordering::Relaxed) {
             self.commit(start + len);
         }
@@ -275,7 +311,7 @@ mod tests {
     #[test]
     fn the_last_reference_frees() {
         let t = FrameTable::new(Arc::new(PhysMem::new(64 * 4096).unwrap()));
-        let f = t.alloc(1, Kind::Kernel, 0).unwrap().into_frame();
+        let f = t.alloc(1, Place::Any, Kind::Kernel, 0).unwrap().into_frame();
         let g = f.clone();
         drop(f);
         assert_eq!((t.free_pages(), t.used(Kind::Kernel)), (63, 1));
@@ -286,14 +322,14 @@ mod tests {
     #[test]
     fn used_frames_are_zeroed_when_asked() {
         let t = FrameTable::new(Arc::new(PhysMem::new(4 * 4096).unwrap()));
-        let r = t.alloc(4, Kind::Anon, 0).unwrap();
+        let r = t.alloc(4, Place::Any, Kind::Anon, 0).unwrap();
         t.phys().write(r.start().addr(), b"dirt");
         drop(r);
-        let mut r = t.alloc(4, Kind::Anon, 0).unwrap();
+        let mut r = t.alloc(4, Place::Any, Kind::Anon, 0).unwrap();
         r.zero();
         let mut b = [1; 4];
         t.phys().read(r.start().addr(), &mut b);
         assert_eq!(b, [0; 4]);
-        assert!(t.alloc(1, Kind::Anon, 0).is_none());
+        assert!(t.alloc(1, Place::Any, Kind::Anon, 0).is_none());
     }
 }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Weak};
 use arch::Machine;
 use base::{Errno, Mutex, Rank, Result, SpinLock, err};
 
-use crate::frame::{Frame, FrameRun, FrameTable, Kind};
+use crate::frame::{Frame, FrameRun, FrameTable, Kind, Place};
 use crate::page_cache::PageCache;
 use crate::types::MemStats;
 
@@ -243,6 +243,20 @@ impl Memory {
         kind: Kind,
         need: Need,
     ) -> Result<FrameRun> {
+        self.alloc_placed(want, Place::Any, kind, need)
+    }
+
+    /// As [`Memory::alloc_run`], in a certain place if that can be had.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn alloc_placed(
+        self: &Arc<Self>,
+        want: u32,
+        place: Place,
+        kind: Kind,
+        need: Need,
+    ) -> Result<FrameRun> {
         let reserve = self.reserve();
         for _ in 0..16 {
             let free = self.frames.free_pages();
@@ -252,7 +266,7 @@ impl Memory {
             if free < reserve * 2 {
                 self.pressure.store(1, Ordering::Relaxed);
             }
-            if let Some(run) = self.frames.alloc(want, kind, reserve) {
+            if let Some(run) = self.frames.alloc(want, place, kind, reserve) {
                 return Ok(run);
             }
             let target = u64::from(want.max((self.frames.total() / 64).clamp(32, 256)));
@@ -265,7 +279,7 @@ impl Memory {
             }
         }
         if need == Need::Clean
-            && let Some(run) = self.frames.alloc(1, kind, 0)
+            && let Some(run) = self.frames.alloc(1, place, kind, 0)
         {
             return Ok(run);
         }

@@ -17,12 +17,13 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
+use arch::HUGE_PAGES;
 use base::{
     Errno, PAGE_SIZE, Pfn, PhysAddr, PollEvents, Rank, Result, Sleep, SpinLock, WaitQueue, err,
 };
 use hashbrown::HashMap;
 
-use crate::frame::{Frame, FrameRun, Kind};
+use crate::frame::{Frame, FrameRun, Kind, Place};
 use crate::hot::HotPages;
 use crate::mappable::Backing;
 use crate::memory::{Memory, Need};
@@ -339,8 +340,23 @@ impl PageCache {
                 self.wait_idle(index, false);
                 continue;
             }
-            let run = self.memory.alloc_run(absent as u32, self.kind(), need)?;
+            let place = self.place(index);
+            let run = self.memory.alloc_placed(absent as u32, place, self.kind(), need)?;
             self.fill(index, run)?;
+        }
+    }
+
+    /// Where the frames of new pages from `index` on should lie: behind the one before, so that one mapping
+    /// of the host's shows many of them, and so that a huge page of it could.
+    pub(crate) fn place(&self, index: u64) -> Place {
+        if index.is_multiple_of(u64::from(HUGE_PAGES)) {
+            let whole = self.size_pages() >= index + u64::from(HUGE_PAGES);
+            // A file that has filled one will fill another.
+            return if whole || index > 0 { Place::Huge } else { Place::Any };
+        }
+        match self.tree.lock().present(index - 1) {
+            Some(before) => Place::At(before.add(1)),
+            None => Place::Any,
         }
     }
 

@@ -92,6 +92,11 @@ impl Leaf {
     fn is_empty(&self) -> bool {
         self.counts == [0; 3]
     }
+    /// The entry of a page that lies here.
+    #[inline]
+    pub(crate) fn get(&self, vpn: u64) -> Pte {
+        self.ptes[(vpn % LEAF) as usize]
+    }
     fn set(&mut self, i: usize, pte: Pte) -> Pte {
         let old = std::mem::replace(&mut self.ptes[i], pte);
         if old.present() {
@@ -210,6 +215,12 @@ impl PageTable {
     }
     pub(crate) fn leaf_count(&self) -> u64 {
         self.leaves.len() as u64
+    }
+
+    /// The leaf that has the entry of `vpn`.
+    #[inline]
+    pub(crate) fn leaf(&self, vpn: u64) -> Option<&Leaf> {
+        self.leaves.get(&(vpn / LEAF)).map(|l| &**l)
     }
 
     #[inline]
@@ -420,21 +431,21 @@ impl Drop for PageTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Kind;
+    use crate::frame::{Kind, Place};
     use arch::PhysMem;
 
     #[test]
     fn fork_shares_leaves_until_one_side_writes() {
         let t = FrameTable::new(Arc::new(PhysMem::new(1024 * 4096).unwrap()));
         let mut a = PageTable::new(&t);
-        let run = t.alloc(16, Kind::Anon, 0).unwrap();
+        let run = t.alloc(16, Place::Any, Kind::Anon, 0).unwrap();
         let (pfn, n) = (run.start(), run.len());
         run.into_pfn();
         a.set_anon_run(1000, pfn, n);
         assert!(a.get_exclusive(1003).1);
         let mut b = a.fork();
         assert!(!a.get_exclusive(1003).1);
-        let f = t.alloc(1, Kind::Anon, 0).unwrap().into_pfn();
+        let f = t.alloc(1, Place::Any, Kind::Anon, 0).unwrap().into_pfn();
         let old = b.set(1003, Pte::anon(f));
         t.put(old.pfn());
         assert_eq!(a.get(1003).pfn(), pfn.add(3));
