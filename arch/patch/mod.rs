@@ -39,7 +39,8 @@
 //!   are adjusted; branches and returns only end a window; calls never move, for their return
 //!   address would be a trampoline's.
 //! - No window crosses a page boundary: a page is patched as a whole or not at all.
-//! - `mov $15,%eax; syscall` is left alone: unwinders tell the end of a signal handler by its bytes.
+//! - `mov $15,%eax; syscall` is left alone: unwinders tell the end of a signal handler by its bytes. So are calls
+//!   that need all registers, such as fork and kill: a patched one would only come a second time.
 //! - [`verify()`] knows none of this. It decodes the original, the patched text and the trampolines anew and
 //!   compares; `cargo run --release -p umbra-arch --example patchcheck -- /usr` does it for every file.
 //!
@@ -143,6 +144,8 @@ pub enum Reason {
     Encoding,
     /// It returns from a signal handler, which unwinders recognise by its bytes.
     SignalReturn,
+    /// The kernel needs all registers for it.
+    NeedsAll,
     /// Its neighbours cannot be moved, or there are too few bytes in the function.
     Immovable,
     /// A branch or call goes into the window.

@@ -66,9 +66,15 @@ fn windows_of_every_shape() {
 }
 
 #[test]
-fn vfork_and_clone_keep_the_stack() {
-    // pop %rdi; mov $58,%eax; syscall; push %rdi; ret: stack operations stay where they are.
-    let (patch, windows) = patched(&TestElf::function(b"\x5f\xb8\x3a\0\0\0\x0f\x05\x57\xc3"));
+fn what_needs_all_registers_is_left_alone() {
+    // mov $58,%eax; syscall; ret: vfork.
+    assert_eq!(reasons(&TestElf::function(b"\xb8\x3a\0\0\0\x0f\x05\xc3")), [Reason::NeedsAll]);
+}
+
+#[test]
+fn the_stack_is_kept() {
+    // pop %rdi; mov $35,%eax; syscall; push %rdi; ret: stack operations stay where they are.
+    let (patch, windows) = patched(&TestElf::function(b"\x5f\xb8\x23\0\0\0\x0f\x05\x57\xc3"));
     assert_eq!(windows, [(1, 7)]);
     // Nothing of ours uses the stack or memory.
     let s = patch.sites[0];
@@ -86,9 +92,9 @@ fn vfork_and_clone_keep_the_stack() {
 }
 
 #[test]
-fn clone_whose_unwind_information_ends_at_the_call() {
-    // mov $56,%eax | syscall; test %rax,%rax; ret | xor %ebp,%ebp; ret
-    let mut elf = TestElf::function(b"\xb8\x38\0\0\0\x0f\x05\x48\x85\xc0\xc3\x31\xed\xc3");
+fn a_call_where_the_unwind_information_ends() {
+    // mov $60,%eax | syscall; test %rax,%rax; ret | xor %ebp,%ebp; ret
+    let mut elf = TestElf::function(b"\xb8\x3c\0\0\0\x0f\x05\x48\x85\xc0\xc3\x31\xed\xc3");
     elf.symbols.clear();
     elf.frames = vec![(TEXT, 5, 0, false), (TEXT + 11, 3, 0, false)];
     assert_eq!(patched(&elf).1, [(0, 7)]);

@@ -27,6 +27,11 @@ impl Window {
 }
 
 /// How many instructions in front of the `syscall` and behind it.
+/// Calls that the kernel cannot make without all registers, so that a patched one would have to be made once more:
+/// clone, fork, vfork, execve, clone3, execveat, and those by which programs signal themselves: kill,
+/// tkill, rt_sigqueueinfo, tgkill.
+const NEED_ALL: [u32; 10] = [56, 57, 58, 59, 435, 322, 62, 200, 129, 234];
+
 #[derive(Clone, Copy)]
 struct Shape {
     before: usize,
@@ -41,8 +46,10 @@ pub(super) fn choose(
     entries: &Entries,
     free: u64,
 ) -> Result<Window, Reason> {
-    if number(body, bytes, index) == Some(15) {
-        return Err(Reason::SignalReturn);
+    match number(body, bytes, index) {
+        Some(15) => return Err(Reason::SignalReturn),
+        Some(n) if NEED_ALL.contains(&n) => return Err(Reason::NeedsAll),
+        _ => {}
     }
     let before = movable_before(body, bytes, index);
     let after = movable_after(body, bytes, index);
