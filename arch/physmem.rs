@@ -237,3 +237,34 @@ impl Drop for PhysMem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_is_committed_keeps_its_contents() {
+        let phys = PhysMem::new(9 << 20).expect("memory");
+        let pages = phys.pages();
+        for p in (0..pages).step_by(100) {
+            phys.write(Pfn(p).addr(), &p.to_le_bytes());
+        }
+        std::thread::scope(|s| {
+            // Others go on writing meanwhile.
+            s.spawn(|| {
+                for n in 0..20_000u32 {
+                    let at = Pfn(n % 62 * 37).addr().add(8);
+                    assert!(phys.cas_u32(at, phys.load_u32(at), n).is_ok());
+                }
+            });
+            // More than there is, and not in whole huge pages: what fits is done.
+            phys.commit(Pfn(1), u32::MAX);
+            phys.commit(Pfn(0), pages);
+        });
+        for p in 0..pages {
+            let mut word = [0; 4];
+            phys.read(Pfn(p).addr(), &mut word);
+            assert_eq!(u32::from_le_bytes(word), if p % 100 == 0 { p } else { 0 }, "frame {p}");
+        }
+    }
+}

@@ -106,20 +106,26 @@ impl Buddy {
         }
     }
 
-    /// Takes up to `want` frames from `start` on, if that one is free; as many as are in one block.
-    /// Returns how many, and whether they were never used.
+    /// Takes up to `want` frames from `start` on, as far as they are free. Returns how many, and
+    /// whether they were never used; None: `start` itself is not free.
     pub(crate) fn alloc_at(&mut self, start: u32, want: u32) -> Option<(u32, bool)> {
-        let order = (0..=MAX_ORDER).find(|&o| self.orders[o].get(start as usize >> o))?;
-        self.orders[order].clear(start as usize >> order);
-        let block = start >> order << order;
-        let end = block + (1 << order);
-        self.free -= end - block;
-        let len = want.clamp(1, end - start);
-        self.free(block, start - block);
-        self.free(start + len, end - start - len);
+        let last = start.saturating_add(want.max(1)).min(self.pages);
+        let mut at = start;
+        while at < last {
+            let free = |o: &usize| self.orders[*o].get(at as usize >> o);
+            let Some(order) = (0..=MAX_ORDER).find(free) else { break };
+            self.orders[order].clear(at as usize >> order);
+            let block = at >> order << order;
+            let end = block + (1 << order);
+            self.free -= end - block;
+            let next = last.min(end);
+            self.free(block, at - block);
+            self.free(next, end - next);
+            at = next;
+        }
         let pristine = start >= self.watermark;
-        self.watermark = self.watermark.max(start + len);
-        Some((len, pristine))
+        self.watermark = self.watermark.max(at);
+        (at > start).then_some((at - start, pristine))
     }
 
     /// Gives frames back.

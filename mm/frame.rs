@@ -30,10 +30,10 @@ pub(crate) enum Kind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Place {
     Any,
-    /// From this one on.
-    At(Pfn),
-    /// At the beginning of a huge page of the host's.
-    Huge,
+    /// From this one on; else as with `Room`.
+    At(Pfn, u32),
+    /// In a block of so many, whose rest then waits for those who continue.
+    Room(u32),
 }
 
 /// Most frames that are committed ahead of their use.
@@ -106,22 +106,26 @@ impl FrameTable {
         let want = want.min(spare);
         let (start, len, pristine) = {
             let mut buddy = self.buddy.lock();
-            let placed = match place {
-                Place::At(start) if start.0 < self.total() => {
-                    buddy.alloc_at(start.0, want).map(|(len, pristine)| (start.0, len, pristine))
+            let mut found = None;
+            let mut room = 0;
+            match place {
+                Place::Any => {}
+                Place::At(start, n) => {
+                    let run = buddy.alloc_at(start.0, want);
+                    found = run.map(|(len, pristine)| (start.0, len, pristine));
+                    room = n;
                 }
-                // What is not wanted of it now waits for those who continue.
-                Place::Huge if spare > HUGE_PAGES * 16 => {
-                    let huge = buddy.alloc(HUGE_PAGES);
-                    huge.map(|(start, len, pristine)| {
-                        let used = want.min(len);
-                        buddy.free(start + used, len - used);
-                        (start, used, pristine)
-                    })
-                }
-                _ => None,
-            };
-            placed.or_else(|| buddy.alloc(want))?
+                Place::Room(n) => room = n,
+            }
+            if found.is_none() && room > want && spare > room * 16 {
+                let block = buddy.alloc(room);
+                found = block.map(|(start, len, pristine)| {
+                    let used = want.min(len);
+                    buddy.free(start + used, len - used);
+                    (start, used, pristine)
+                });
+            }
+            found.or_else(|| buddy.alloc(want))?
         };
         if start + len > self.committed.load(Ordering::Relaxed) {
             self.commit(start + len);
@@ -317,6 +321,25 @@ mod tests {
         assert_eq!((t.free_pages(), t.used(Kind::Kernel)), (63, 1));
         drop(g);
         assert_eq!((t.free_pages(), t.used(Kind::Kernel)), (64, 0));
+    }
+
+    #[test]
+    fn frames_lie_where_they_are_wanted() {
+        let t = FrameTable::new(Arc::new(PhysMem::new(64 << 20).unwrap()));
+        let alloc = |n, place| t.alloc(n, place, Kind::Cache, 0).unwrap();
+        let _low = alloc(3, Place::Any);
+        let a = alloc(16, Place::Room(HUGE_PAGES));
+        assert_eq!((a.start().0 % HUGE_PAGES, a.len()), (0, 16));
+        let b = alloc(100, Place::At(a.start().add(16), 0));
+        assert_eq!((b.start(), b.len()), (a.start().add(16), 100));
+        // What is taken cannot be had, nor what does not exist: somewhere else then.
+        let c = alloc(5, Place::At(a.start().add(2), 0));
+        assert!(c.start() < a.start() || c.start() >= b.start().add(100));
+        let d = alloc(2, Place::At(a.start().add(2), 32));
+        assert_eq!(alloc(2, Place::At(d.start().add(2), 0)).start(), d.start().add(2));
+        assert_eq!(alloc(5, Place::At(Pfn(u32::MAX), 64)).len(), 5);
+        drop((a, b, c, d));
+        assert_eq!(t.free_pages(), t.total() - 3);
     }
 
     #[test]

@@ -349,13 +349,15 @@ impl PageCache {
     /// Where the frames of new pages from `index` on should lie: behind the one before, so that one mapping
     /// of the host's shows many of them, and so that a huge page of it could.
     pub(crate) fn place(&self, index: u64) -> Place {
-        if index.is_multiple_of(u64::from(HUGE_PAGES)) {
-            let whole = self.size_pages() >= index + u64::from(HUGE_PAGES);
+        let huge = u64::from(HUGE_PAGES);
+        if index.is_multiple_of(huge) {
             // A file that has filled one will fill another.
-            return if whole || index > 0 { Place::Huge } else { Place::Any };
+            let whole = index > 0 || self.size_pages() >= huge;
+            return if whole { Place::Room(HUGE_PAGES) } else { Place::Any };
         }
         match self.tree.lock().present(index - 1) {
-            Some(before) => Place::At(before.add(1)),
+            // Two files that grow side by side: room for as much again as there is.
+            Some(before) => Place::At(before.add(1), index.next_power_of_two().min(huge) as u32),
             None => Place::Any,
         }
     }

@@ -76,6 +76,28 @@ fn a_stub_has_nothing_of_the_host(kind: Kind) {
     }
 }
 
+/// What was only foreseen is mapped with the first batch that has a reason, and not before.
+fn what_is_added_waits_until_it_is_demanded(kind: Kind) {
+    let (m, s, _) = guest(kind, TOUCH);
+    let mut r = Regs::initial(CODE, 0);
+    r.rdi = 0x100_0000;
+    let mut t = s.clone().new_thread(&r, None).expect("task");
+    m.phys().zero(Pfn(100), 2);
+    s.add(UserAddr(0x100_0000), Pfn(100), 1, rw(), true);
+    assert!(s.has_queued());
+    assert!(matches!(common::run(&mut t), Event::Fault(f) if f.addr == UserAddr(0x100_0000)));
+    assert!(s.has_queued(), "nobody has demanded it");
+    s.demand();
+    assert_eq!(call_nr(common::run(&mut t)), 39);
+    assert!(!s.has_queued());
+    s.add(UserAddr(0x100_1000), Pfn(101), 1, rw(), true);
+    s.unmap(UserAddr(0x200_0000), 1); // this cannot wait, and takes the other along
+    assert_eq!(call_nr(common::run(&mut t)), 39);
+    let mut word = [0; 8];
+    m.phys().read(Pfn(101).addr(), &mut word);
+    assert_eq!(u64::from_le_bytes(word), 1);
+}
+
 fn pages_appear_change_and_vanish(kind: Kind) {
     let (m, s, _) = guest(kind, TOUCH);
     let mut r = Regs::initial(CODE, 0);
@@ -552,6 +574,7 @@ fn no_stub_outlives_the_kernel(kind: Kind) {
 both! {
     a_stub_has_nothing_of_the_host
     pages_appear_change_and_vanish
+    what_is_added_waits_until_it_is_demanded
     a_refused_batch_drops_everything_and_says_so
     too_many_host_mappings_are_dropped_in_time
     threads_share_a_space_and_are_reused

@@ -48,6 +48,31 @@ fn a_write_is_not_lost_when_the_size_comes_late() {
 }
 
 #[test]
+fn a_file_that_grows_stays_in_one_piece() {
+    let w = World::new(16384);
+    let (f, c) = FakeFile::new(&w, 0);
+    let (g, d) = FakeFile::new(&w, 0);
+    // Two writers take turns, as two compilers do.
+    let mut end = 0;
+    while end < 3 << 20 {
+        for (file, cache) in [(&f, &c), (&g, &d)] {
+            cache.write(end, &mut SliceSource(&[7; 12288]), 12288).unwrap();
+            file.set_size(end + 12288);
+        }
+        end += 12288;
+    }
+    let mut runs = 0;
+    let mut at = 0;
+    while let Some(run) = c.pin_run(at, u64::MAX) {
+        (runs, at) = (runs + 1, at + u64::from(run.len()));
+    }
+    assert_eq!(at, end / PAGE as u64);
+    assert!(runs < 16, "{runs} runs of frames");
+    c.sync_range(0, u64::MAX).unwrap();
+    d.sync_range(0, u64::MAX).unwrap();
+}
+
+#[test]
 fn failed_writes_stay_dirty() {
     let w = World::new(1024);
     let (f, c) = FakeFile::new(&w, 8192);

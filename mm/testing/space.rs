@@ -80,6 +80,19 @@ fn placement_is_top_down_and_heeds_hints() {
 }
 
 #[test]
+fn large_mappings_begin_where_huge_pages_do() {
+    let w = World::new(2048);
+    let p = w.process();
+    let huge = u64::from(arch::HUGE_PAGES) << 12;
+    let map = |bytes| p.map(0, bytes, RW, NOWHERE, None).unwrap().0;
+    map(PAGE);
+    assert_eq!(map(3 * huge) % huge, 0);
+    // What huge pages do not fit in lies close, as ever.
+    let a = map(huge + PAGE);
+    assert_eq!(map(2 * PAGE) + 2 * PAGE, a);
+}
+
+#[test]
 fn terabytes_cost_nothing() {
     let w = World::new(64);
     let p = w.process();
