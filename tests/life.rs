@@ -221,7 +221,9 @@ fn the_terminal_is_gone() {
     for command in
         ["", "-- /bin/sh -c 'sleep 1000'", "-- /bin/sh -c 'trap \"\" HUP; while :; do :; done'"]
     {
-        let line = format!("exec {} run quiet rw {} {command}", umbra_bin(), image.display());
+        // Whatever this was started by (nohup): a terminal that goes says so by SIGHUP.
+        let umbra = format!("env --default-signal=HUP {}", umbra_bin());
+        let line = format!("exec {umbra} run quiet rw {} {command}", image.display());
         let mut script = Command::new("script");
         script.args(["-q", "-c", &line, "/dev/null"]).stdin(Stdio::piped());
         script.stdout(Stdio::null()).stderr(Stdio::null());
