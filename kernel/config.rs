@@ -45,7 +45,11 @@ pub const PARAMETERS: &[(&str, &str, &str)] = &[
     ("ncpus", "N", "virtual CPUs (1)"),
     ("backend", "NAME", "the machine: shm, ptrace, auto: shm where the host allows it (auto)"),
     ("handoff", "HOW", "shm: CPU and guest wait by spin, futex, or as the host's load is (auto)"),
-    ("patch", "on|off", "shm: system call sites of programs become jumps (off)"),
+    (
+        "patch",
+        "HOW",
+        "shm: call sites of programs become jumps: on, off, from the second run on (auto)",
+    ),
     (
         "trace",
         "WHAT[:FILE]",
@@ -143,7 +147,7 @@ pub struct Config {
     /// `handoff=`.
     pub handoff: Policy,
     /// `patch=`: only where the machine has an entry for it.
-    pub patch: bool,
+    pub patch: Patch,
     /// `trace=`.
     pub trace: Option<TraceConfig>,
     /// `seed=`.
@@ -177,7 +181,7 @@ impl Default for Config {
             cpus: 1,
             backend: Backend::Auto,
             handoff: Policy::Auto,
-            patch: false,
+            patch: Patch::Auto,
             trace: None,
             seed: None,
             randomize: true,
@@ -242,6 +246,18 @@ fn size(key: &str, value: &str) -> Parsed<u64> {
 
 fn number<T: std::str::FromStr>(key: &str, value: &str, what: &str) -> Parsed<T> {
     value.parse().map_err(|_| format!("{key}={value}: expected {what}"))
+}
+
+/// `patch=`: whether system call sites of programs are rewritten.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Patch {
+    /// When a program or library is mapped for the second time.
+    #[default]
+    Auto,
+    /// When it is mapped for the first time.
+    On,
+    /// Never.
+    Off,
 }
 
 fn switch(key: &str, value: &str) -> Parsed<bool> {
@@ -377,7 +393,14 @@ impl Config {
             "seed" => self.seed = Some(number(key, v, "a number")?),
             "norandmaps" => self.randomize = false,
             "lockdown" => self.lockdown = switch(key, v)?,
-            "patch" => self.patch = switch(key, v)?,
+            "patch" => {
+                self.patch = match v {
+                    "auto" => Patch::Auto,
+                    "on" => Patch::On,
+                    "off" => Patch::Off,
+                    _ => return Err(format!("{key}={v}: expected on, off or auto")),
+                }
+            }
             _ => return Err(unknown(key)),
         }
         Ok(())

@@ -43,8 +43,8 @@ fn sizes() {
 #[test]
 fn switches() {
     let c = |s: &str| parse(&format!("ubd0=x {s}")).unwrap();
-    assert!(!c("").patch && c("").lockdown);
-    assert!(c("patch=on").patch && !c("patch=on patch=off").patch);
+    assert!(c("").patch == Patch::Auto && c("").lockdown);
+    assert!(c("patch=on").patch == Patch::On && c("patch=on patch=off").patch == Patch::Off);
     assert!(!c("lockdown=off").lockdown);
 }
 
@@ -84,7 +84,7 @@ fn every_refusal_names_its_parameter() {
         ("ubd0=x console=tty3", "console=tty3: there is no con3="),
         ("con64=null", "con64: there are consoles"),
         ("lockdown=maybe", "lockdown=maybe: expected"),
-        ("patch=1", "patch=1: expected on or off"),
+        ("patch=1", "patch=1: expected on, off or auto"),
         ("quiet", "no root file system"),
         ("men=512M", "unknown parameter `men`; did you mean `mem`?"),
         ("ubdo=x", "unknown parameter `ubdo`; did you mean `ubd0`?"),

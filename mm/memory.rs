@@ -55,6 +55,8 @@ pub struct Memory {
     next_id: AtomicU64,
     /// Where patched system call sites enter the machine; 0: nothing is patched.
     pub(crate) patch_entry: AtomicU64,
+    /// Files are patched when they are mapped for the second time only.
+    pub(crate) patch_lazily: AtomicBool,
     /// Files that have a patch.
     pub(crate) patched: SpinLock<Vec<Weak<PageCache>>>,
     oom: SpinLock<Option<Arc<OomHandler>>>,
@@ -87,6 +89,7 @@ impl Memory {
             randomize: AtomicU32::new(2),
             next_id: AtomicU64::new(1),
             patch_entry: AtomicU64::new(0),
+            patch_lazily: AtomicBool::new(false),
             patched: SpinLock::new(Rank::Leaf, Vec::new()),
             oom: SpinLock::new(Rank::Leaf, None),
             random: SpinLock::new(Rank::Leaf, None),

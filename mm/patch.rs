@@ -1,8 +1,9 @@
 //! Patched text, the file's side: which files have one, and where its pages come from.
 //!
 //! `arch::patch` finds the system call sites of an ELF file that may be rewritten into jumps. This
-//! module keeps the result with the file's page cache: found once, when the file is first mapped
-//! executable, remembered (also that there is nothing to do) until the file's contents change.
+//! module keeps the result with the file's page cache: found once, when the file is mapped executable for the
+//! first time (with `patch=auto` the second), remembered (also that there is nothing to do) until the file's
+//! contents change.
 //!
 //! A [`PatchedFile`] has two caches of its own, filled by copying: the pages of text that differ from the
 //! file, at the file's page numbers, and the trampolines. Both are given up under pressure like any clean
@@ -54,6 +55,8 @@ pub(crate) struct PatchSlot {
     changes: AtomicU64,
     /// `state` is not `Unknown`.
     known: AtomicBool,
+    /// Its text has been mapped before.
+    seen: AtomicBool,
     state: SpinLock<State>,
 }
 
@@ -62,6 +65,7 @@ impl PatchSlot {
         PatchSlot {
             changes: AtomicU64::new(0),
             known: AtomicBool::new(false),
+            seen: AtomicBool::new(false),
             state: SpinLock::new(Rank::Leaf, State::default()),
         }
     }
@@ -275,8 +279,9 @@ impl PageCache {
         }
     }
 
-    /// The file's patch, if it has one: found now if that has not been done yet.
-    pub(crate) fn patched(&self) -> Option<Arc<PatchedFile>> {
+    /// The file's patch, if it has one: found now if that has not been done yet and is to be done. `text`: what
+    /// is about to be mapped is its text.
+    pub(crate) fn patched(&self, text: bool) -> Option<Arc<PatchedFile>> {
         let entry = self.memory.patch_entry()?;
         let me = self.weak().upgrade()?;
         if self.mapped_writable() {
@@ -286,6 +291,10 @@ impl PageCache {
             State::Unknown => {}
             State::Nothing => return None,
             State::Patched(p) => return Some(p.clone()),
+        }
+        let lazily = self.memory.patch_lazily.load(Ordering::Relaxed);
+        if lazily && !self.slot.seen.fetch_or(text, Ordering::Relaxed) {
+            return None;
         }
         let before = self.slot.changes.load(Ordering::SeqCst);
         // What cannot be read now, or changes meanwhile, is looked at again by the next mapping.
@@ -329,6 +338,11 @@ impl Memory {
     /// machine's. Without a call, or with None, nothing is patched.
     pub fn set_patch_entry(&self, entry: Option<u64>) {
         self.patch_entry.store(entry.unwrap_or(0), Ordering::Relaxed);
+    }
+    /// Leaves files alone when they are mapped for the first time: finding their call sites takes milliseconds
+    /// (15 for a C library), which a short run does not get back.
+    pub fn set_patch_lazily(&self, on: bool) {
+        self.patch_lazily.store(on, Ordering::Relaxed);
     }
     /// See [`Memory::set_patch_entry`].
     pub fn patch_entry(&self) -> Option<u64> {

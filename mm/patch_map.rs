@@ -240,21 +240,21 @@ impl AddressSpace {
         if flags.contains(MapFlags::SHARED) || !(text || (!fixed && index == 0)) {
             return None;
         }
-        self.patch_of(object?)
+        self.patch_of(object?, text)
     }
 
-    fn patch_of(&self, object: &Arc<dyn Mappable>) -> Option<Arc<PatchedFile>> {
+    fn patch_of(&self, object: &Arc<dyn Mappable>, text: bool) -> Option<Arc<PatchedFile>> {
         self.memory.patch_entry()?;
         if !object.is_program() || self.inner.lock().unpatched {
             return None;
         }
-        object.cache().patched()
+        object.cache().patched(text)
     }
 
     /// Bytes that should stay free behind the last page of an ELF image, for the file's trampolines.
     /// Finds out what can be patched, if that is not known.
     pub fn patch_room(&self, object: &Arc<dyn Mappable>) -> u64 {
-        self.patch_of(object).map_or(0, |p| p.patch.code.len() as u64)
+        self.patch_of(object, false).map_or(0, |p| p.patch.code.len() as u64)
     }
 
     /// The process cannot use trampolines any more (a thread has a GS base of its own): its text becomes

@@ -8,7 +8,7 @@ use arch::{Machine, PhysMem, ptrace, shm};
 use base::Errno;
 use mm::Memory;
 
-use crate::config::{Backend, Config};
+use crate::config::{Backend, Config, Patch};
 
 /// The host's memory and swap in bytes, if it tells.
 fn host_memory() -> Option<u64> {
@@ -40,7 +40,7 @@ pub(super) fn physical_memory(config: &Config) -> Result<Arc<PhysMem>, String> {
 pub(super) fn start(phys: Arc<PhysMem>, config: &Config) -> Result<Arc<dyn Machine>, String> {
     arch::cpu::enter(0).map_err(|e| format!("the virtual CPU: {}", e.errno().text()))?;
     if config.backend != Backend::Ptrace {
-        let (handoff, patch) = (config.handoff, config.patch);
+        let (handoff, patch) = (config.handoff, config.patch != Patch::Off);
         let options = shm::Options { handoff, patch, ..Default::default() };
         match ShmMachine::new(phys.clone(), options) {
             Ok(machine) => return Ok(machine),
@@ -59,12 +59,13 @@ pub(super) fn memory(machine: Arc<dyn Machine>, config: &Config) -> Arc<Memory> 
     if !config.randomize {
         memory.set_randomize(0);
     }
-    if config.patch {
+    if config.patch != Patch::Off {
         let entry = memory.machine().patch_entry();
-        if entry.is_none() {
+        if entry.is_none() && config.patch == Patch::On {
             log::info!("patch=on: without effect: the machine has no entry for patched calls");
         }
         memory.set_patch_entry(entry);
+        memory.set_patch_lazily(config.patch == Patch::Auto);
     }
     memory
 }

@@ -66,7 +66,7 @@ fn a_file_that_grows_stays_in_one_piece() {
     while let Some(run) = c.pin_run(at, u64::MAX) {
         (runs, at) = (runs + 1, at + u64::from(run.len()));
     }
-    assert_eq!(at, end / PAGE as u64);
+    assert_eq!(at, end / PAGE);
     assert!(runs < 16, "{runs} runs of frames");
     c.sync_range(0, u64::MAX).unwrap();
     d.sync_range(0, u64::MAX).unwrap();

@@ -307,7 +307,7 @@ fn pages_that_were_given_up_are_made_again() {
     let text = load(&p, &cache, A);
     assert!(is_patched(&p, text));
     let pages = w.memory.stats().cached;
-    let file = cache.patched().unwrap();
+    let file = cache.patched(true).unwrap();
     assert_eq!(file.text.evict(u64::MAX, Evict::Any), 1);
     let _ = file.code.cache().evict(u64::MAX, Evict::Any);
     assert!(w.memory.stats().cached < pages);
@@ -315,6 +315,17 @@ fn pages_that_were_given_up_are_made_again() {
     assert!(is_patched(&p, text));
     assert_eq!(p.load(A + 10 * PAGE), Ok(0xb8));
     p.check();
+}
+
+#[test]
+fn lazily_the_second_process_is_the_first() {
+    let w = world();
+    w.memory.set_patch_lazily(true);
+    let (_f, cache) = library(&w);
+    let p = w.process();
+    assert!(!is_patched(&p, load(&p, &cache, A)));
+    let q = w.process();
+    assert!(is_patched(&q, load(&q, &cache, A)));
 }
 
 #[test]
