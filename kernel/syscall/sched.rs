@@ -19,6 +19,11 @@ fn find(cx: &Ctx<'_>, pid: i32) -> Result<Arc<Task>> {
     }
 }
 
+/// As `find`, for the affinity calls: they say ESRCH of a negative id, too.
+fn find_any(cx: &Ctx<'_>, pid: i32) -> Result<Arc<Task>> {
+    if pid < 0 { err(Errno::ESRCH) } else { find(cx, pid) }
+}
+
 fn may_change(cx: &Ctx<'_>, t: &Task) -> Result<()> {
     let (me, it) = (cx.cred(), t.cred());
     if me.euid == it.euid || me.euid == it.uid { Ok(()) } else { cx.require(Cap::SysNice) }
@@ -183,7 +188,7 @@ pub fn sched_rr_get_interval(cx: &mut Ctx<'_>, pid: i32, ts: UserAddr) -> SysRes
 /// # Errors
 /// EINVAL, ESRCH, EPERM, EFAULT.
 pub fn sched_setaffinity(cx: &mut Ctx<'_>, pid: i32, len: usize, mask: UserAddr) -> SysResult {
-    let t = find(cx, pid)?;
+    let t = find_any(cx, pid)?;
     may_change(cx, &t)?;
     let mut raw = [0u8; 8];
     let n = len.min(8);
@@ -204,7 +209,7 @@ pub fn sched_getaffinity(cx: &mut Ctx<'_>, pid: i32, len: usize, mask: UserAddr)
     if len < 8 || !len.is_multiple_of(8) {
         return err(Errno::EINVAL);
     }
-    let t = find(cx, pid)?;
+    let t = find_any(cx, pid)?;
     cx.write_obj(mask, &(t.affinity.load(Ordering::Relaxed) & cx.kernel.online_cpus()))?;
     Ok(8)
 }

@@ -10,6 +10,9 @@ int main(void)
 	CPU_ZERO(&s);
 	ERR(sched_setaffinity(0, sizeof s, &s), EINVAL);
 	ERR(syscall(SYS_sched_getaffinity, 0, 1, &s), EINVAL);
+	ERR(syscall(SYS_sched_getaffinity, -1, sizeof s, &s), ESRCH);
+	ERR(syscall(SYS_sched_setaffinity, -1, sizeof s, &s), ESRCH);
+	ERR(sched_getscheduler(-1), EINVAL);
 	EQ(sched_getscheduler(0), SCHED_OTHER);
 	EQ(sched_get_priority_max(SCHED_FIFO), 99);
 	EQ(sched_get_priority_min(SCHED_RR), 1);
