@@ -46,6 +46,9 @@ pub(crate) trait MappingServer: std::fmt::Debug + Send {
     fn unmap_all(&mut self) -> Result<(), Halt>;
 }
 
+/// So many operations wait at most until somebody demands them.
+const MAX_WAITING: usize = 8 * MAX_BATCH;
+
 /// One space: a server `S` and what waits for it.
 #[derive(Debug)]
 pub(crate) struct SpaceCore<S> {
@@ -120,7 +123,12 @@ impl<S: MappingServer> SpaceCore<S> {
             at.is_page_aligned() && at.vpn().checked_add(pages).is_some_and(|e| e <= self.top_vpn),
             "mapping operation outside of user space: {at}+{pages} pages"
         );
-        self.inner.lock().queue.push(Op { vpn: at.vpn(), pages, kind });
+        let mut inner = self.inner.lock();
+        inner.queue.push(Op { vpn: at.vpn(), pages, kind });
+        if inner.queue.ops().len() >= MAX_WAITING {
+            self.due.store(true, Ordering::Relaxed);
+        }
+        drop(inner);
         self.queued.store(true, Ordering::Relaxed);
     }
     /// See [`crate::Space::map`].
