@@ -510,12 +510,12 @@ impl Inner {
         let (lo, hi) = (v.start.max(vpn.saturating_sub(REFILL)), v.end.min(vpn + REFILL));
         // Mapped already with too few rights: one change of rights, whatever the frames.
         if let Some((a, b, old)) = self.host.get(vpn) {
-            if old == rights && s.space.has_queued() {
-                return 1; // it was foreseen, and is about to be mapped
-            }
             if old == rights {
-                self.host.map(&*s.space, vpn, pte.pfn(), 1, rights, true);
-                return 1; // the host has lost it
+                // Foreseen and about to be mapped; else the host has lost it.
+                if !s.space.has_queued() {
+                    self.host.map(&*s.space, vpn, pte.pfn(), 1, rights, true);
+                }
+                return 1;
             }
             let range = (lo.max(a), hi.min(b));
             let (start, end) = self.same_rights(v, vpn, range, rights, None);
@@ -567,7 +567,6 @@ impl Inner {
             Some(_) => self.host.hole(vpn, range),
             None => range,
         };
-        // What a page may be depends on one bit of it.
         let may_write = |p: Pte, excl: bool| if v.shared() { p.writable() } else { excl };
         let all = prot_closure(v.prot);
         let (with, without) = (all == rights, all - Prot::WRITE == rights);

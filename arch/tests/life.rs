@@ -83,6 +83,7 @@ fn what_is_added_waits_until_it_is_demanded(kind: Kind) {
     r.rdi = 0x100_0000;
     let mut t = s.clone().new_thread(&r, None).expect("task");
     m.phys().zero(Pfn(100), 2);
+    s.flush().expect("alive"); // the code
     s.add(UserAddr(0x100_0000), Pfn(100), 1, rw(), true);
     assert!(s.has_queued());
     assert!(matches!(common::run(&mut t), Event::Fault(f) if f.addr == UserAddr(0x100_0000)));
