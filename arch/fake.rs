@@ -100,9 +100,6 @@ impl Space for FakeSpace {
     fn generation(&self) -> u64 {
         0
     }
-    fn host_mappings(&self) -> usize {
-        self.pages.lock().expect("no test panics with it").len()
-    }
     fn new_thread(self: Arc<Self>, _: &Regs, _: Option<&XState>) -> Result<Box<dyn Thread>> {
         err(Errno::ENOSYS)
     }

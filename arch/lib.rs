@@ -17,6 +17,7 @@ pub mod machine;
 pub mod panic;
 pub mod patch;
 pub mod physmem;
+mod pool;
 pub mod ptrace;
 mod queue;
 pub mod random;

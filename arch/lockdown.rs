@@ -208,7 +208,7 @@ fn program() -> Vec<libc::sock_filter> {
 /// # Errors
 /// EINVAL or ENOSYS on a host without seccomp filters; the kernel can go on without.
 pub fn install() -> Result<()> {
-    crate::ptrace::forbid_fork();
+    crate::pool::forbid_fork();
     let mut program = program();
     let filter =
         libc::sock_fprog { len: program.len() as libc::c_ushort, filter: program.as_mut_ptr() };

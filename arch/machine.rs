@@ -39,7 +39,7 @@ pub struct FaultInfo {
     /// there was nothing.
     pub present: bool,
     /// Whether it was a store, where the backend can tell. With `present` set and no `exec` it is
-    /// a store for certain.
+    /// a store for certain, unless the host's mapping allows nothing at all.
     pub write: Option<bool>,
     /// Whether it was an instruction fetch, as far as the backend can tell.
     pub exec: bool,
@@ -127,8 +127,6 @@ pub trait Space: Send + Sync + std::fmt::Debug {
     /// Counts how often the backend has dropped all mappings by itself; mm compares it after
     /// `flush` and before trusting that a page is mapped.
     fn generation(&self) -> u64;
-    /// How many host mappings (VMAs) it has now, an upper estimate.
-    fn host_mappings(&self) -> usize;
     /// A guest thread with these registers and extended state (None: the initial one). Taken from
     /// parked host tasks of this space if there is one.
     ///

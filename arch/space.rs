@@ -156,11 +156,6 @@ impl<S: MappingServer> SpaceCore<S> {
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
     }
-    /// See [`crate::Space::host_mappings`].
-    pub(crate) fn host_mappings(&self) -> usize {
-        self.inner.lock().mappings
-    }
-
     /// See [`crate::Space::flush`].
     pub(crate) fn flush(&self) -> Result<()> {
         if self.is_dead() {

@@ -5,6 +5,11 @@
 //! neighbours with the same rights count as one range: fork's write-protect is one operation for
 //! each range, however many runs of frames it consists of.
 //!
+//! A buffer that comes and goes, mapped and unmapped around each use, costs the host new page tables each
+//! time. So one range may be *parked*: it stays mapped, but without any rights, and for us it is unmapped.
+//! Its frames are free, and others may have them: nobody can reach them this way. If the same range gets
+//! the same frames once more, it gets its rights back; if anything else is mapped there, it goes.
+//!
 //! The backend may drop everything at any time; `sync` notices it by the generation.
 
 use std::collections::BTreeMap;
@@ -20,12 +25,27 @@ fn addr(vpn: u64) -> UserAddr {
 #[derive(Debug, Default)]
 pub(crate) struct HostMap {
     runs: BTreeMap<u64, (u64, Prot)>,
+    /// Not among the runs.
+    parked: Option<Parked>,
     generation: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Parked {
+    vpn: u64,
+    pages: u32,
+    pfn: Pfn,
+}
+
+impl Parked {
+    fn end(self) -> u64 {
+        self.vpn + u64::from(self.pages)
+    }
 }
 
 impl HostMap {
     pub(crate) fn new(space: &dyn Space) -> HostMap {
-        HostMap { runs: BTreeMap::new(), generation: space.generation() }
+        HostMap { runs: BTreeMap::new(), parked: None, generation: space.generation() }
     }
     /// Forgets everything if the backend has dropped its mappings.
     pub(crate) fn sync(&mut self, space: &dyn Space) {
@@ -33,6 +53,7 @@ impl HostMap {
         if g != self.generation {
             self.generation = g;
             self.runs.clear();
+            self.parked = None;
         }
     }
     pub(crate) fn is_empty(&self) -> bool {
@@ -100,6 +121,18 @@ impl HostMap {
         populate: bool,
     ) {
         let end = vpn + u64::from(pages);
+        if let Some(p) = self.parked
+            && p.vpn < end
+            && vpn < p.end()
+        {
+            if p == (Parked { vpn, pages, pfn }) {
+                self.parked = None;
+                space.protect(addr(vpn), pages.into(), prot);
+                self.insert(vpn, end, prot);
+                return;
+            }
+            self.unpark(space);
+        }
         let replaces = self.carve(vpn, end).is_some();
         if replaces {
             space.map(addr(vpn), pfn, pages, prot, populate);
@@ -120,8 +153,40 @@ impl HostMap {
         }
     }
 
+    /// Parks `pages` pages from `vpn` on, which show frames from `pfn` on; false if not all of them are
+    /// mapped. For the caller it is an unmap: the rights are gone after the next flush.
+    pub(crate) fn park(&mut self, space: &dyn Space, vpn: u64, pages: u32, pfn: Pfn) -> bool {
+        let end = vpn + u64::from(pages);
+        if self.get(vpn).is_none_or(|r| r.1 < end) {
+            return false;
+        }
+        self.unpark(space);
+        self.carve(vpn, end);
+        space.protect(addr(vpn), pages.into(), Prot::empty());
+        self.parked = Some(Parked { vpn, pages, pfn });
+        true
+    }
+
+    /// The first of the frames that would be cheap to map in these pages.
+    pub(crate) fn parked(&self, vpn: u64, pages: u32) -> Option<Pfn> {
+        let p = self.parked.filter(|p| p.vpn == vpn && p.pages == pages)?;
+        Some(p.pfn)
+    }
+
+    /// Whether the page is parked: faults say then that it is mapped.
+    pub(crate) fn is_parked(&self, vpn: u64) -> bool {
+        self.parked.is_some_and(|p| p.vpn <= vpn && vpn < p.end())
+    }
+
+    fn unpark(&mut self, space: &dyn Space) {
+        if let Some(p) = self.parked.take() {
+            space.unmap(addr(p.vpn), p.pages.into());
+        }
+    }
+
     /// Unmaps everything with one operation.
     pub(crate) fn unmap_all(&mut self, space: &dyn Space) -> bool {
+        self.unpark(space);
         let (Some((&a, _)), Some((_, &(b, _)))) =
             (self.runs.first_key_value(), self.runs.last_key_value())
         else {

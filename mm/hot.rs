@@ -41,9 +41,8 @@ const MAX_HABIT: u64 = 64;
 const MAX_SMALL: u64 = 4;
 /// Free frames below which nothing is mapped in advance.
 const MIN_FREE: u32 = 2048;
-
 /// Longest data of a library without contents in the file, pages: a first run.
-const MAX_DATA: u64 = crate::fault::FIRST_RUN as u64;
+const MAX_BSS: u64 = crate::fault::FIRST_RUN as u64;
 
 /// When memory that was just mapped will be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,8 +111,10 @@ pub(crate) struct Foresight {
     children: Option<Children>,
     /// This is a child, and has not called exec.
     child: bool,
-    /// Pages of the small anonymous mapping that was used and given back last (0: none).
+    /// Pages of the small anonymous mapping that was used and given back last (0: none), and whether all
+    /// of it was used.
     habit: u64,
+    whole: bool,
 }
 
 impl Foresight {
@@ -123,14 +124,21 @@ impl Foresight {
             self.new.push(vpn);
         }
     }
-    /// These were used, and are unmapped: who does that does it again (a buffer for each call).
-    pub(crate) fn unmapped(&mut self, gone: &[Vma]) {
+    /// These are unmapped, of which `used` pages were used: who does that does it again (a buffer for each
+    /// call).
+    pub(crate) fn unmapped(&mut self, gone: &[Vma], used: u64) {
         if let [v] = gone
             && v.mapping.is_none()
             && v.pages() <= MAX_HABIT
+            && used > 0
         {
-            self.habit = v.pages();
+            (self.habit, self.whole) = (v.pages(), used >= v.pages());
         }
+    }
+    /// How long the first run in a new mapping should be; 0: as always.
+    pub(crate) fn first_run(&self, v: &Vma, used: Use) -> u32 {
+        let whole = used == Use::AtOnce && self.whole && self.habit == v.pages();
+        if whole { v.pages() as u32 } else { 0 }
     }
     /// When a new mapping will be used: at once, like the one before or what a dynamic linker asks for; soon,
     /// where it continues a library's data; who knows.
@@ -143,7 +151,7 @@ impl Foresight {
         }
         let starting = self.faults < START_FAULTS && !self.child;
         if fixed {
-            return if starting && v.pages() <= MAX_DATA { Use::Soon } else { Use::Unknown };
+            return if starting && v.pages() <= MAX_BSS { Use::Soon } else { Use::Unknown };
         }
         let habit = self.habit == v.pages() || starting && v.pages() <= MAX_SMALL;
         if habit { Use::AtOnce } else { Use::Unknown }
@@ -154,11 +162,35 @@ impl Foresight {
         self.faults = u32::MAX;
         let fresh = || Arc::new(SpinLock::new(Rank::Leaf, Vec::new()));
         let children = Some(self.children.get_or_insert_with(fresh).clone());
-        Foresight { new: Vec::new(), faults: 0, children, child: true, habit: 0 }
+        Foresight { children, child: true, ..Foresight::default() }
     }
 }
 
 impl Inner {
+    /// `lo..hi` is about to be unmapped. If it is a buffer that comes and goes, the host keeps its mapping
+    /// without rights (host_map.rs).
+    pub(crate) fn park(&mut self, s: &AddressSpace, lo: u64, hi: u64) {
+        let pages = hi - lo;
+        let buffer = |v: &Vma| v.mapping.is_none() && v.end >= hi;
+        let first = self.pt.get(lo);
+        if self.foresight.habit != pages
+            || !first.present()
+            || !self.vmas.find(lo).is_some_and(buffer)
+        {
+            return;
+        }
+        let mut run = 0;
+        self.pt.walk(lo, (lo, hi), true, |_, p, _| {
+            let next = p.present() && p.pfn() == first.pfn().add(run);
+            run += u32::from(next);
+            next
+        });
+        self.host.sync(&*s.space);
+        if u64::from(run) == pages && self.host.park(&*s.space, lo, run, first.pfn()) {
+            self.queued = true;
+        }
+    }
+
     /// Whether a page can be had without waiting for a device.
     fn at_hand(&self, vpn: u64) -> bool {
         let Some(v) = self.vmas.find(vpn) else { return false };

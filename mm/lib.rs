@@ -9,7 +9,7 @@
 //! | page_table, host_map | the truth about pages, and the host's mappings as a TLB of it |
 //! | vma | ranges and what they map |
 //! | space, mapping, advise, fork | address spaces and the system calls on them |
-//! | fault, fault_object, stack | page faults; stacks that grow |
+//! | fault, fault_object, cow, stack | page faults; copy-on-write; stacks that grow |
 //! | patch, patch_map | text whose system call sites are jumps |
 //! | hot | pages that are mapped before they are touched |
 //! | uaccess | copying to and from user memory |
@@ -22,6 +22,7 @@ mod advise;
 mod buddy;
 mod cache_io;
 mod cache_sync;
+mod cow;
 mod fault;
 mod fault_object;
 mod fork;

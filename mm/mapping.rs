@@ -223,6 +223,7 @@ impl AddressSpace {
             _ => None,
         };
         let used = g.foresight.use_of(&v, fixed);
+        v.run = g.foresight.first_run(&v, used);
         if v.mapping.is_some() && !shared {
             g.foresight.mapped(start);
         }
@@ -306,14 +307,13 @@ impl AddressSpace {
         let mut g = self.inner.lock();
         g.check_count(g.vmas.splits(lo, hi).saturating_sub(1))?;
         let mut garbage = Garbage::default();
+        g.park(self, lo, hi);
         let gone = if g.patches.is_empty() {
             g.cut(self, lo, hi, &mut garbage)
         } else {
             g.cut_patched(self, (lo, hi), &mut garbage, &mut old)
         };
-        if !garbage.is_empty() {
-            g.foresight.unmapped(&gone);
-        }
+        g.foresight.unmapped(&gone, garbage.pages);
         self.finish(g, garbage, gone);
         Ok(())
     }

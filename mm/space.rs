@@ -191,18 +191,6 @@ impl AddressSpace {
         drop(vmas); // objects may go with them: no spin lock is held
     }
 
-    /// Too many host mappings: all go but the one just made; faults bring the hot ones back.
-    #[cold]
-    pub(crate) fn drop_host_mappings(&self, vpn: u64) {
-        let mut g = self.inner.lock();
-        g.host.unmap_all(&*self.space);
-        g.queued = true;
-        self.work.store(1, Ordering::Relaxed);
-        if g.pt.get(vpn).present() {
-            g.refill(self, vpn);
-        }
-    }
-
     /// Sets the resource limits; later calls heed them.
     pub fn set_limits(&self, limits: MmLimits) {
         self.inner.lock().limits = limits;

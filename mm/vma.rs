@@ -126,7 +126,8 @@ pub(crate) struct Vma {
     /// Page of the object at `start`.
     pub(crate) pgoff: u64,
     pub(crate) name: Option<&'static str>,
-    /// Where sequential use would fault next, and how long the last run was.
+    /// Where sequential use would fault next (0: nothing was used yet), and how long the last run was
+    /// (the first one should be).
     pub(crate) next: u64,
     pub(crate) run: u32,
 }

@@ -5,8 +5,7 @@
 //! which is its only virtual CPU. Guest tasks run under SYSEMU: the host stops them at each call
 //! without executing it. See `README.md` for the way of a call, a fault and a kick.
 //!
-//! Locks: a space's own (`Rank::Machine`) is held while its server executes a batch; the pool's
-//! (`Rank::Leaf`) never across a host call.
+//! Locks: a space's own (`Rank::Machine`) is held while its server executes a batch.
 
 pub(crate) mod control;
 mod space;
@@ -16,13 +15,13 @@ mod thread;
 mod zygote;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use base::{Errno, Error, Rank, Result, SpinLock, err};
+use base::{Errno, Error, Result};
 
 use crate::cpu;
 use crate::machine::{Machine, Space};
 use crate::physmem::PhysMem;
+use crate::pool::{Pool, Zygote as _};
 use crate::stub::image;
 use crate::sys::{self, HostPid};
 use control::ControlPages;
@@ -30,23 +29,6 @@ use space::PtraceSpace;
 use stub::Stub;
 use task::Host;
 use zygote::Zygote;
-
-/// Most stubs kept ready beyond the wanted number, when many processes have ended.
-const MAX_READY: usize = 16;
-
-/// Set when the kernel process may no longer fork.
-static FORK_FORBIDDEN: AtomicBool = AtomicBool::new(false);
-
-/// The kernel process is about to install its allow-list: lost zygotes are replaced by their twins
-/// from now on, or not at all.
-pub(crate) fn forbid_fork() {
-    FORK_FORBIDDEN.store(true, Ordering::SeqCst);
-}
-
-/// Whether it is so.
-pub(crate) fn fork_is_forbidden() -> bool {
-    FORK_FORBIDDEN.load(Ordering::SeqCst)
-}
 
 /// Choices of the ptrace backend.
 #[derive(Clone, Debug)]
@@ -104,29 +86,15 @@ impl std::error::Error for StartError {}
 #[derive(Debug)]
 pub struct PtraceMachine {
     phys: Arc<PhysMem>,
-    options: Options,
     host: Arc<Host>,
     /// The tracer: ptrace belongs to a host thread.
     owner: HostPid,
     vdso: u64,
     xstate: Arc<[u8]>,
     max_mappings: usize,
-    pool: SpinLock<Pool>,
+    pool: Pool<Zygote>,
     /// For the spaces, which keep their machine.
     this: std::sync::Weak<PtraceMachine>,
-}
-
-#[derive(Debug)]
-struct Pool {
-    /// None while it is in use or lost.
-    zygote: Option<Zygote>,
-    /// Takes over when the zygote is killed: when the kernel has installed its allow-list, it can
-    /// fork no more.
-    twin: Option<Zygote>,
-    /// Empty stubs.
-    ready: Vec<Stub>,
-    /// Stubs of spaces that are gone, with everything still mapped.
-    used: Vec<Stub>,
 }
 
 impl PtraceMachine {
@@ -148,17 +116,16 @@ impl PtraceMachine {
         let task = first.guest().map_err(StartError::at("first guest task"))?;
         first.park_fresh(task);
         let (vdso, xstate) = (zygote.vdso, Arc::from(&*zygote.xstate));
-        let twin = Some(zygote.twin().map_err(StartError::at("the zygote's twin"))?);
-        let pool = Pool { zygote: Some(zygote), twin, ready: vec![first], used: Vec::new() };
+        let pool = Pool::new(zygote, first, options.ready_stubs);
+        let pool = pool.map_err(StartError::at("the zygote's twin"))?;
         Ok(Arc::new_cyclic(|this| PtraceMachine {
             phys,
-            options,
             host,
             owner: sys::gettid(),
             vdso,
             xstate,
             max_mappings: crate::space::max_mappings(),
-            pool: SpinLock::new(Rank::Leaf, pool),
+            pool,
             this: this.clone(),
         }))
     }
@@ -195,57 +162,11 @@ impl PtraceMachine {
 
     /// Called when a space is gone.
     fn give_back(&self, stub: Stub) {
-        self.pool.lock().used.push(stub);
+        self.pool.give_back(stub);
     }
 
-    /// A new stub from the zygote; from its twin if it was killed.
-    fn spawn(&self) -> Result<Stub> {
-        for _ in 0..3 {
-            let mut zygote = self.zygote()?;
-            match zygote.spawn() {
-                Err(e) if e == Errno::ESRCH => log::warn!("the zygote was killed"),
-                result => {
-                    self.pool.lock().zygote = Some(zygote);
-                    return result;
-                }
-            }
-        }
-        err(Errno::EAGAIN)
-    }
-
-    /// Takes the zygote out of the pool; if it is lost, its twin, which gets a twin in turn.
-    fn zygote(&self) -> Result<Zygote> {
-        let twin = {
-            let mut pool = self.pool.lock();
-            if let Some(zygote) = pool.zygote.take() {
-                return Ok(zygote);
-            }
-            pool.twin.take()
-        };
-        let mut zygote = match twin {
-            Some(z) => z,
-            None if fork_is_forbidden() => {
-                log::error!("the zygote and its twin were both killed: no more processes");
-                return err(Errno::EAGAIN);
-            }
-            None => Zygote::start(&self.host, &self.phys).map_err(|e| {
-                log::error!("{e}");
-                e.error
-            })?,
-        };
-        let twin = zygote.twin().ok();
-        self.pool.lock().twin = twin;
-        Ok(zygote)
-    }
-
-    /// A used stub, made ready. None if there is none that can be.
-    fn recycle(&self) -> Option<Stub> {
-        loop {
-            let mut stub = self.pool.lock().used.pop()?;
-            if stub.reset() {
-                return Some(stub);
-            }
-        }
+    fn start_zygote(&self) -> Result<Zygote> {
+        Zygote::start(&self.host, &self.phys).map_err(|e| e.error)
     }
 }
 
@@ -260,50 +181,14 @@ impl Machine for PtraceMachine {
 
     fn new_space(&self) -> Result<Arc<dyn Space>> {
         self.assert_owner();
-        let stub = loop {
-            let ready = self.pool.lock().ready.pop();
-            match ready {
-                Some(mut stub) => {
-                    if stub.is_alive() {
-                        break stub;
-                    }
-                }
-                None => match self.recycle() {
-                    Some(stub) => break stub,
-                    None => break self.spawn()?,
-                },
-            }
-        };
+        let stub = self.pool.take(|| self.start_zygote())?;
         let this = self.this.upgrade().ok_or(Errno::ESRCH)?;
         Ok(Arc::new(PtraceSpace::new(this, stub)))
     }
 
     fn idle_work(&self) -> bool {
         self.assert_owner();
-        if let Some(stub) = self.recycle() {
-            let mut pool = self.pool.lock();
-            if pool.ready.len() < self.options.ready_stubs.max(MAX_READY) {
-                pool.ready.push(stub);
-            } else {
-                drop(pool);
-                drop(stub);
-            }
-            return true;
-        }
-        if self.pool.lock().ready.len() >= self.options.ready_stubs {
-            return false;
-        }
-        match self.spawn() {
-            Ok(mut stub) => {
-                // With its first guest task: every space needs one.
-                if let Ok(task) = stub.guest() {
-                    stub.park_fresh(task);
-                }
-                self.pool.lock().ready.push(stub);
-                true
-            }
-            Err(_) => false,
-        }
+        self.pool.work(|| self.start_zygote())
     }
 }
 

@@ -10,6 +10,7 @@ use base::{Errno, PAGE_SIZE, Result, err};
 
 use super::control::RequestPage;
 use super::task::{GuestTask, Halt, Host, ServerTask};
+use crate::pool::PooledStub;
 use crate::queue::{Kind, Op, host_prot};
 use crate::space::MappingServer;
 use crate::stub::{MAKE_GUEST, Request, TEXT};
@@ -133,28 +134,15 @@ impl Stub {
         }
     }
 
-    /// Makes a stub whose space is gone ready for the next one. False if it is not usable.
-    pub(super) fn reset(&mut self) -> bool {
-        debug_assert!(self.dead || self.parked.len() == self.guests.len(), "threads are gone");
-        if !self.is_alive() || self.unmap_all().is_err() {
-            return false;
-        }
-        while self.parked.len() > KEEP_PARKED
-            && let Some(task) = self.parked.pop()
-        {
-            self.end(task);
-        }
-        true
-    }
-
     fn end(&mut self, task: GuestTask) {
         sys::kill_and_reap(task.pid);
         self.guests.retain(|&p| p != task.pid);
         self.host.gone(task.pid);
     }
+}
 
-    /// Whether nobody has killed a task of this resting stub from outside.
-    pub(super) fn is_alive(&mut self) -> bool {
+impl PooledStub for Stub {
+    fn is_alive(&mut self) -> bool {
         let tasks: Vec<HostPid> = self.guests.iter().copied().chain([self.server.0]).collect();
         for pid in tasks {
             if self.dead {
@@ -168,6 +156,25 @@ impl Stub {
             }
         }
         !self.dead
+    }
+
+    fn reset(&mut self) -> bool {
+        debug_assert!(self.dead || self.parked.len() == self.guests.len(), "threads are gone");
+        if !self.is_alive() || self.unmap_all().is_err() {
+            return false;
+        }
+        while self.parked.len() > KEEP_PARKED
+            && let Some(task) = self.parked.pop()
+        {
+            self.end(task);
+        }
+        true
+    }
+
+    fn prepare(&mut self) {
+        if let Ok(task) = self.guest() {
+            self.park_fresh(task);
+        }
     }
 }
 

@@ -226,12 +226,10 @@ impl PtraceThread {
                 };
                 let addr = UserAddr(info.addr);
                 // The error code is not to be had. An instruction is fetched at rip or, if it
-                // straddles, at the start of the next page; anything else is a store, for what can
-                // be loaded from is mapped readable.
+                // straddles, at the start of the next page.
                 let ahead = addr.0.wrapping_sub(ip);
                 let exec = ahead == 0 || (addr.is_page_aligned() && ahead < 15);
-                let write = if exec { None } else { Some(true) };
-                Some(Event::Fault(FaultInfo { addr, present: true, write, exec }))
+                Some(Event::Fault(FaultInfo { addr, present: true, write: None, exec }))
             }
             (libc::SIGSEGV, SI_KERNEL) => Some(Event::Trap { signo: 11, code: SI_KERNEL, addr: 0 }),
             // The vsyscall page: the host has "returned" already, rip and rsp are the caller's.

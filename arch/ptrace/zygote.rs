@@ -12,6 +12,7 @@ use super::stub::Stub;
 use super::task::{Goal, Halt, Host, ServerTask, dead, peek, run_native, wait_stop};
 use crate::hosterr::host_error;
 use crate::physmem::PhysMem;
+use crate::pool;
 use crate::regs::Regs;
 use crate::stub::image::{Label, address, offset};
 use crate::stub::spawn::fork_stub;
@@ -97,30 +98,6 @@ impl Zygote {
         self.rest()
     }
 
-    /// A second zygote, cloned from this one.
-    pub(super) fn twin(&mut self) -> Result<Zygote> {
-        let pid = self.call(TEXT, libc::SYS_clone, [SERVER_FLAGS.into(), 0, 0, 0, 0, 0]);
-        self.rest()?;
-        let pid = pid? as HostPid;
-        self.host.born(pid);
-        let mut twin = Zygote {
-            pid,
-            host: self.host.clone(),
-            reaped: false,
-            vdso: self.vdso,
-            xstate: self.xstate.clone(),
-        };
-        // It is new and stands behind the clone, in front of the int3.
-        let stopped = wait_stop(pid);
-        twin.note(stopped)?;
-        twin.run_to(TEXT + offset(Label::Call) + 3)?;
-        twin.call(TEXT, libc::SYS_setsid, [0; 6])?;
-        let die = libc::PR_SET_PDEATHSIG as u64;
-        twin.call(TEXT, libc::SYS_prctl, [die, libc::SIGKILL as u64, 0, 0, 0, 0])?;
-        twin.rest()?;
-        Ok(twin)
-    }
-
     /// Goes to where `spawn` continues.
     fn rest(&mut self) -> Result<()> {
         let at = address(Label::Zygote);
@@ -158,10 +135,20 @@ impl Zygote {
         self.run_to(at + 3)?;
         self.rax()
     }
+}
 
-    /// A new stub: its server, parked, with nothing mapped. ESRCH if the zygote was killed, other
-    /// errors if the host has no process to give.
-    pub(super) fn spawn(&mut self) -> Result<Stub> {
+impl pool::Zygote for Zygote {
+    type Stub = Stub;
+
+    fn lives(&mut self) -> bool {
+        self.reaped |= match sys::wait_nohang(self.pid) {
+            Ok(status) => status.is_some_and(|s| !s.is_stopped()),
+            Err(_) => true,
+        };
+        !self.reaped
+    }
+
+    fn spawn(&mut self) -> Result<Stub> {
         let page = self.host.control.take()?;
         sys::poke_reg(self.pid, offset_of!(Regs, r12), page.offset())?;
         self.run_to(address(Label::Zygote) + 1)?;
@@ -182,6 +169,29 @@ impl Zygote {
             return Err(Error::new(Errno::EAGAIN));
         }
         Ok(Stub::new(self.host.clone(), ServerTask(pid), page))
+    }
+
+    fn twin(&mut self) -> Result<Zygote> {
+        let pid = self.call(TEXT, libc::SYS_clone, [SERVER_FLAGS.into(), 0, 0, 0, 0, 0]);
+        self.rest()?;
+        let pid = pid? as HostPid;
+        self.host.born(pid);
+        let mut twin = Zygote {
+            pid,
+            host: self.host.clone(),
+            reaped: false,
+            vdso: self.vdso,
+            xstate: self.xstate.clone(),
+        };
+        // It is new and stands behind the clone, in front of the int3.
+        let stopped = wait_stop(pid);
+        twin.note(stopped)?;
+        twin.run_to(TEXT + offset(Label::Call) + 3)?;
+        twin.call(TEXT, libc::SYS_setsid, [0; 6])?;
+        let die = libc::PR_SET_PDEATHSIG as u64;
+        twin.call(TEXT, libc::SYS_prctl, [die, libc::SIGKILL as u64, 0, 0, 0, 0])?;
+        twin.rest()?;
+        Ok(twin)
     }
 }
 

@@ -5,8 +5,7 @@
 //! threads, one for each thread of the guest, so that their FP state and segment bases stay where they are.
 //! See `README.md` for the way of a call, a fault and a kick, and for what a guest could try.
 //!
-//! Locks: a space's own (`Rank::Machine`) is held while its server executes a batch; the pool's
-//! (`Rank::Leaf`) never across a host call. One batch is under way at a time: servers share the
+//! Locks: a space's own (`Rank::Machine`) is held while its server executes a batch. One batch is under way at a time: servers share the
 //! descriptor that they report to.
 
 mod context;
@@ -23,10 +22,11 @@ mod zygote;
 
 use std::sync::Arc;
 
-use base::{Errno, Error, Rank, Result, SpinLock, err};
+use base::{Errno, Error, Result};
 
 use crate::machine::{Machine, Space};
 use crate::physmem::PhysMem;
+use crate::pool::{Pool, Zygote as _};
 use crate::regs::XState;
 use crate::sys;
 use crate::xsave;
@@ -39,8 +39,6 @@ use zygote::Zygote;
 pub use handoff::Policy;
 pub use layout::{K_BASE, K_SIZE, S_BASE, S_SIZE, TEXT};
 
-/// Most stubs kept ready beyond the wanted number, when many processes have ended.
-const MAX_READY: usize = 16;
 /// Bit of AT_HWCAP2: user code may read and write its segment bases.
 const HWCAP2_FSGSBASE: u64 = 1 << 1;
 
@@ -115,22 +113,9 @@ pub struct ShmMachine {
     vdso: u64,
     xstate: XState,
     max_mappings: usize,
-    pool: SpinLock<Pool>,
+    pool: Pool<Zygote>,
     /// For the spaces, which keep their machine.
     this: std::sync::Weak<ShmMachine>,
-}
-
-#[derive(Debug)]
-struct Pool {
-    /// None while it is in use or lost.
-    zygote: Option<Zygote>,
-    /// Takes over when the zygote is killed: when the kernel has installed its allow-list, it can
-    /// fork no more.
-    twin: Option<Zygote>,
-    /// Empty stubs.
-    ready: Vec<Stub>,
-    /// Stubs of spaces that are gone, with everything still mapped.
-    used: Vec<Stub>,
 }
 
 impl ShmMachine {
@@ -160,8 +145,8 @@ impl ShmMachine {
         }
         first.park(task);
         let vdso = zygote.vdso;
-        let twin = Some(zygote.twin().map_err(at("the zygote's twin"))?);
-        let pool = Pool { zygote: Some(zygote), twin, ready: vec![first], used: Vec::new() };
+        let pool =
+            Pool::new(zygote, first, options.ready_stubs).map_err(at("the zygote's twin"))?;
         Ok(Arc::new_cyclic(|this| ShmMachine {
             phys,
             options,
@@ -169,7 +154,7 @@ impl ShmMachine {
             vdso,
             xstate: xsave::initial(),
             max_mappings: crate::space::max_mappings(),
-            pool: SpinLock::new(Rank::Leaf, pool),
+            pool,
             this: this.clone(),
         }))
     }
@@ -200,67 +185,11 @@ impl ShmMachine {
 
     /// Called when a space is gone.
     fn give_back(&self, stub: Stub) {
-        self.pool.lock().used.push(stub);
+        self.pool.give_back(stub);
     }
 
-    /// A new stub from the zygote; from its twin if it was killed.
-    fn spawn(&self) -> Result<Stub> {
-        for _ in 0..3 {
-            let mut zygote = self.zygote()?;
-            match zygote.spawn() {
-                Err(e) if e == Errno::ESRCH => log::warn!("the zygote was killed"),
-                result => {
-                    self.look_after_twin(&mut zygote);
-                    self.pool.lock().zygote = Some(zygote);
-                    return result;
-                }
-            }
-        }
-        err(Errno::EAGAIN)
-    }
-
-    /// Replaces the twin if somebody has killed it: both must not be lost.
-    fn look_after_twin(&self, zygote: &mut Zygote) {
-        let lost = self.pool.lock().twin.take_if(|t| !t.lives());
-        if lost.is_some() {
-            log::warn!("the zygote's twin was killed");
-            drop(lost);
-            let twin = zygote.twin().ok();
-            self.pool.lock().twin = twin;
-        }
-    }
-
-    /// Takes the zygote out of the pool; if it is lost, its twin, which gets a twin in turn.
-    fn zygote(&self) -> Result<Zygote> {
-        let twin = {
-            let mut pool = self.pool.lock();
-            if let Some(zygote) = pool.zygote.take() {
-                return Ok(zygote);
-            }
-            pool.twin.take()
-        };
-        let mut zygote = match twin {
-            Some(z) => z,
-            None if crate::ptrace::fork_is_forbidden() => {
-                log::error!("the zygote and its twin were both killed: no more processes");
-                return err(Errno::EAGAIN);
-            }
-            None => Zygote::start(&self.host, &self.phys)
-                .inspect_err(|e| log::error!("a new zygote: {e}"))?,
-        };
-        let twin = zygote.twin().ok();
-        self.pool.lock().twin = twin;
-        Ok(zygote)
-    }
-
-    /// A used stub, made ready. None if there is none that can be.
-    fn recycle(&self) -> Option<Stub> {
-        loop {
-            let mut stub = self.pool.lock().used.pop()?;
-            if stub.reset() {
-                return Some(stub);
-            }
-        }
+    fn start_zygote(&self) -> Result<Zygote> {
+        Zygote::start(&self.host, &self.phys)
     }
 }
 
@@ -278,50 +207,13 @@ impl Machine for ShmMachine {
     }
 
     fn new_space(&self) -> Result<Arc<dyn Space>> {
-        let stub = loop {
-            let ready = self.pool.lock().ready.pop();
-            match ready {
-                Some(mut stub) => {
-                    if stub.is_alive() {
-                        break stub;
-                    }
-                }
-                None => match self.recycle() {
-                    Some(stub) => break stub,
-                    None => break self.spawn()?,
-                },
-            }
-        };
+        let stub = self.pool.take(|| self.start_zygote())?;
         let this = self.this.upgrade().ok_or(Errno::ESRCH)?;
         Ok(Arc::new(ShmSpace::new(this, stub)))
     }
 
     fn idle_work(&self) -> bool {
         self.handoff().idle();
-        if let Some(stub) = self.recycle() {
-            let mut pool = self.pool.lock();
-            if pool.ready.len() < self.options.ready_stubs.max(MAX_READY) {
-                pool.ready.push(stub);
-            } else {
-                drop(pool);
-                drop(stub);
-            }
-            return true;
-        }
-        if self.pool.lock().ready.len() >= self.options.ready_stubs {
-            return false;
-        }
-        match self.spawn() {
-            Ok(mut stub) => {
-                // With two guest threads: every space needs one, vfork a second.
-                let tasks = [stub.guest(), stub.guest()];
-                for task in tasks.into_iter().flatten() {
-                    stub.park(task);
-                }
-                self.pool.lock().ready.push(stub);
-                true
-            }
-            Err(_) => false,
-        }
+        self.pool.work(|| self.start_zygote())
     }
 }

@@ -79,9 +79,6 @@ impl Space for ShmSpace {
     fn generation(&self) -> u64 {
         self.core.generation()
     }
-    fn host_mappings(&self) -> usize {
-        self.core.host_mappings()
-    }
     fn new_thread(
         self: Arc<Self>,
         regs: &Regs,

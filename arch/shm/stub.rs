@@ -9,6 +9,7 @@ use super::control::{Region, Slot};
 use super::handoff::{Lost, Placed};
 use super::host::{self, Host, futex_wake};
 use super::layout::{K_SIZE, Operation, REGIONS, S_SIZE, TEXT, THREAD_FLAGS, event, k, report, s};
+use crate::pool::PooledStub;
 use crate::queue::{Kind, Op, host_prot};
 use crate::space::{Halt, MappingServer};
 use crate::sys::{self, HostPid};
@@ -166,9 +167,70 @@ impl Stub {
         }
     }
 
-    /// Makes a stub whose space is gone ready for the next one: everything unmapped, every thread at
-    /// the place where it waits, nothing of the guest left in the shared pages. False if it cannot be.
-    pub(super) fn reset(&mut self) -> bool {
+    /// Makes every guest thread start anew and waits for it. That a thread has is not proved by its
+    /// event, which could be its own work: it is by a number that comes with the signal, which the
+    /// handler copies when it has looked at RESET. Until then only the host knows it.
+    fn start_anew(&mut self) -> bool {
+        let mut numbers = [0; KEEP_THREADS];
+        for (t, number) in self.parked.iter().zip(&mut numbers) {
+            *number = self.host.secret();
+            let r = &t.region;
+            r.k32(k::SLEEP).store(1, Ordering::Relaxed);
+            r.s32(s::EV).swap(0, Ordering::SeqCst);
+            if sys::kick_with(t.placed.pid, t.placed.tid, *number).is_err() {
+                return false;
+            }
+        }
+        for (t, number) in self.parked.iter_mut().zip(numbers) {
+            let r = &t.region;
+            let want = r.k32(k::GO).load(Ordering::Relaxed).wrapping_add(1);
+            if self.host.handoff.wait_soon(r, &t.placed, want).is_err()
+                || r.s32(s::TYPE).load(Ordering::Relaxed) != event::READY
+                || r.s64(s::RESULT).load(Ordering::Relaxed) != number
+            {
+                log::debug!("stub {}: a thread does not start anew", self.pid);
+                return false;
+            }
+            t.event = want;
+        }
+        true
+    }
+
+    /// It did what no honest guest does, or does not answer: it must not live on.
+    #[cold]
+    pub(super) fn lost(&mut self) {
+        self.suspect = true;
+        self.bury();
+    }
+
+    fn bury(&mut self) {
+        if !self.dead {
+            self.dead = true;
+            self.parked.clear();
+            host::end(self.pid);
+            self.host.gone(self.pid);
+            self.host.forget();
+        }
+    }
+}
+
+impl From<Lost> for Halt {
+    fn from(_: Lost) -> Halt {
+        Halt::Dead
+    }
+}
+
+impl PooledStub for Stub {
+    fn is_alive(&mut self) -> bool {
+        if !self.dead && !host::lives(self.pid) {
+            self.bury();
+        }
+        !self.dead
+    }
+
+    /// Everything unmapped, every thread at the place where it waits, nothing of the guest left in the
+    /// shared pages.
+    fn reset(&mut self) -> bool {
         if self.dead
             || self.suspect
             || self.tids.len() > KEEP_THREADS
@@ -201,64 +263,12 @@ impl Stub {
         self.slot.untouched(0, PAGE_SIZE, 1) && self.slot.untouched(self.tids.len() + 1, 0, REGIONS)
     }
 
-    /// Makes every guest thread start anew and waits for it. That a thread has is not proved by its
-    /// event, which could be its own work: it is by a number that comes with the signal, which the
-    /// handler copies when it has looked at RESET. Until then only the host knows it.
-    fn start_anew(&mut self) -> bool {
-        let mut numbers = [0; KEEP_THREADS];
-        for (t, number) in self.parked.iter().zip(&mut numbers) {
-            *number = self.host.secret();
-            let r = &t.region;
-            r.k32(k::SLEEP).store(1, Ordering::Relaxed);
-            r.s32(s::EV).swap(0, Ordering::SeqCst);
-            if sys::kick_with(t.placed.pid, t.placed.tid, *number).is_err() {
-                return false;
-            }
+    fn prepare(&mut self) {
+        // Every space needs one guest thread, vfork a second.
+        let tasks = [self.guest(), self.guest()];
+        for task in tasks.into_iter().flatten() {
+            self.park(task);
         }
-        for (t, number) in self.parked.iter_mut().zip(numbers) {
-            let r = &t.region;
-            let want = r.k32(k::GO).load(Ordering::Relaxed).wrapping_add(1);
-            if self.host.handoff.wait_soon(r, &t.placed, want).is_err()
-                || r.s32(s::TYPE).load(Ordering::Relaxed) != event::READY
-                || r.s64(s::RESULT).load(Ordering::Relaxed) != number
-            {
-                log::debug!("stub {}: a thread does not start anew", self.pid);
-                return false;
-            }
-            t.event = want;
-        }
-        true
-    }
-
-    /// Whether it rests in peace or somebody has killed it from outside.
-    pub(super) fn is_alive(&mut self) -> bool {
-        if !self.dead && !host::lives(self.pid) {
-            self.bury();
-        }
-        !self.dead
-    }
-
-    /// It did what no honest guest does, or does not answer: it must not live on.
-    #[cold]
-    pub(super) fn lost(&mut self) {
-        self.suspect = true;
-        self.bury();
-    }
-
-    fn bury(&mut self) {
-        if !self.dead {
-            self.dead = true;
-            self.parked.clear();
-            host::end(self.pid);
-            self.host.gone(self.pid);
-            self.host.forget();
-        }
-    }
-}
-
-impl From<Lost> for Halt {
-    fn from(_: Lost) -> Halt {
-        Halt::Dead
     }
 }
 

@@ -80,9 +80,6 @@ umbra_shm_begin:
    xor r10d, r10d
    xor r8d, r8d
    umbra_shm_must {prctl}
-   mov edi, {set_dumpable}
-   xor esi, esi
-   umbra_shm_must {prctl}
 # Servers and the zygote take no signal; guest threads unblock them for themselves.
    mov edi, 2                            # SIG_SETMASK
    movabs rsi, {text} + {ones}

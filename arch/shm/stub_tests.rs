@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::PhysMem;
+use crate::pool::Zygote as _;
 use crate::shm::handoff::Handoff;
 use crate::shm::zygote::Zygote;
 use crate::shm::{NegativeControl, Policy};

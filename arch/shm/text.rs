@@ -133,7 +133,6 @@ global_asm!(
     sigkill = const libc::SIGKILL,
     pdeathsig = const libc::PR_SET_PDEATHSIG,
     no_new_privs = const libc::PR_SET_NO_NEW_PRIVS,
-    set_dumpable = const libc::PR_SET_DUMPABLE,
     set_dispatch = const 59,
     set_filter = const libc::SECCOMP_SET_MODE_FILTER,
     space_flags = const SPACE_FLAGS,

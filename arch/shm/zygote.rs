@@ -13,6 +13,7 @@ use super::layout::{k, report, s};
 use super::stub::Stub;
 use super::text;
 use crate::physmem::PhysMem;
+use crate::pool::{self, Zygote as _};
 use crate::stub::spawn::fork_stub;
 use crate::sys::HostPid;
 
@@ -86,11 +87,6 @@ impl Zygote {
         }
     }
 
-    /// Whether nobody has killed it.
-    pub(super) fn lives(&self) -> bool {
-        host::lives(self.pid)
-    }
-
     /// It was killed, perhaps behind a clone that it has told nobody of: a process that waits in `slot`, for
     /// what the next one there is told. That one must not live; if it cannot be found, the slot is given up.
     fn forsake(&self, slot: Slot) {
@@ -102,9 +98,16 @@ impl Zygote {
             None => std::mem::forget(slot),
         }
     }
+}
 
-    /// A second zygote, cloned from this one.
-    pub(super) fn twin(&mut self) -> Result<Zygote> {
+impl pool::Zygote for Zygote {
+    type Stub = Stub;
+
+    fn lives(&mut self) -> bool {
+        host::lives(self.pid)
+    }
+
+    fn twin(&mut self) -> Result<Zygote> {
         let slot = self.host.area.take()?;
         match self.clone_into(&slot, true) {
             Ok(pid) => Ok(Zygote { pid, host: self.host.clone(), slot, go: 0, vdso: self.vdso }),
@@ -117,11 +120,7 @@ impl Zygote {
         }
     }
 
-    /// A new space, with nothing mapped and no thread.
-    ///
-    /// # Errors
-    /// ESRCH if the zygote was killed, others if the host has no process to give.
-    pub(super) fn spawn(&mut self) -> Result<Stub> {
+    fn spawn(&mut self) -> Result<Stub> {
         let slot = self.host.area.take()?;
         match self.clone_into(&slot, false) {
             Ok(pid) => Ok(Stub::new(self.host.clone(), pid, slot)),

@@ -47,7 +47,7 @@ fn a_stub_has_nothing_of_the_host(kind: Kind) {
         assert!(status(pid, pid).contains("NoNewPrivs:\t1"));
         let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("limits");
         let core = limits.lines().find(|l| l.starts_with("Max core")).expect("core");
-        assert_eq!(core.split_whitespace().nth(4), Some("0"));
+        assert_eq!(core.split_whitespace().nth(4), Some("1"));
     }
     // Filters and descriptors of each host task, sorted.
     let mut kinds: Vec<(u32, usize)> = Vec::new();

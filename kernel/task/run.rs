@@ -247,6 +247,9 @@ fn trace_call(cx: &Ctx<'_>, text: String, result: &base::Result<i64>, start_ns: 
     trace!(Syscall, Syscall { tid: cx.task.tid(), text: text, start_ns: start_ns, end_ns: end_ns });
 }
 
+/// `si_code` of an address where nothing is.
+const MAPERR: i32 = 1;
+
 fn fault(cx: &mut Ctx<'_>, info: &FaultInfo) {
     let sp = 0; // Linux has not looked at the stack pointer since 5.0
     let result = cx.mm.fault(info, sp);
@@ -277,9 +280,10 @@ fn fault(cx: &mut Ctx<'_>, info: &FaultInfo) {
         return;
     }
     let exec = info.exec || cx.thread.regs().rip == info.addr.0;
-    let write = u64::from(info.write.unwrap_or(info.present && !exec));
-    // The kernel half is always mapped, as the hardware sees it.
-    let present = info.present || info.addr.0 >> 47 != 0;
+    // The kernel half is always mapped, as the hardware sees it; else what the host maps without rights is not.
+    let mapped = !matches!(result, FaultResult::Segv { code: MAPERR, .. });
+    let present = info.present && mapped || info.addr.0 >> 47 != 0;
+    let write = u64::from(info.write.unwrap_or(info.present && mapped && !exec));
     let code_bits = u64::from(present) | write << 1 | 4 | u64::from(exec) << 4;
     match result {
         FaultResult::Resolved => {}

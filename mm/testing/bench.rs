@@ -44,9 +44,6 @@ impl Space for NoSpace {
     fn generation(&self) -> u64 {
         0
     }
-    fn host_mappings(&self) -> usize {
-        0
-    }
     fn new_thread(self: Arc<Self>, _: &Regs, _: Option<&XState>) -> Result<Box<dyn Thread>> {
         err(Errno::ENOSYS)
     }

@@ -146,6 +146,9 @@ impl Process {
         self.space.before_user().unwrap();
         let g = self.space.inner.lock();
         for (vpn, (pfn, prot)) in self.host.all() {
+            if prot.is_empty() {
+                continue; // parked: nobody's
+            }
             let v = g.vmas.find(vpn).expect("mapped only inside a VMA");
             let (pte, exclusive) = g.pt.get_exclusive(vpn);
             assert!(pte.present() && pte.pfn() == pfn, "page {vpn:#x} shows another frame");

@@ -14,6 +14,8 @@ use crate::vma::{Vma, VmaFlags, VmaSet};
 enum Op {
     Map(u64, u64),
     Unmap(u64, u64),
+    /// Mapped, used and unmapped a few times.
+    Buffer(u64, u64),
     Protect(u64, u64, u8),
     Store(u64, u8),
     Load(u64),
@@ -34,6 +36,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => (page.clone(), 1..40u64).prop_map(|(p, n)| Op::Map(p, n)),
         1 => (page.clone(), 1..30u64).prop_map(|(p, n)| Op::Unmap(p, n)),
+        1 => (page.clone(), 1..17u64).prop_map(|(p, n)| Op::Buffer(p, n)),
         2 => (page.clone(), 1..30u64, 0..4u8).prop_map(|(p, n, r)| Op::Protect(p, n, r)),
         10 => (page.clone(), any::<u8>()).prop_map(|(p, v)| Op::Store(p, v)),
         6 => page.clone().prop_map(Op::Load),
@@ -71,6 +74,19 @@ fn apply(p: &Process, m: &mut Model, op: &Op) -> Result<(), TestCaseError> {
         }
         Op::Unmap(a, n) => {
             p.space.unmap(UserAddr(at(a)), n * PAGE).unwrap();
+            m.retain(|k, _| *k < a || *k >= a + n);
+        }
+        Op::Buffer(a, n) => {
+            for _ in 0..3 {
+                p.anon(at(a), n * PAGE);
+                for i in a..a + n {
+                    prop_assert_eq!(p.load(at(i)), Ok(0));
+                    p.store(at(i), 1).unwrap();
+                }
+                p.check();
+                p.space.unmap(UserAddr(at(a)), n * PAGE).unwrap();
+                prop_assert!(p.load(at(a)).is_err());
+            }
             m.retain(|k, _| *k < a || *k >= a + n);
         }
         Op::Protect(a, n, r) => {

@@ -93,6 +93,51 @@ fn large_mappings_begin_where_huge_pages_do() {
 }
 
 #[test]
+fn a_buffer_that_comes_and_goes_keeps_its_mapping() {
+    let w = World::new(8192);
+    let p = w.process();
+    let len = 48 * PAGE;
+    let buffer = || {
+        let a = p.map(0, len, RW, NOWHERE, None).unwrap().0;
+        let faults = p.fault_count();
+        for at in (a..a + len).step_by(4096) {
+            assert_eq!(p.load(at), Ok(0));
+            p.store(at, 1).unwrap();
+        }
+        p.check();
+        let frame = p.host.lookup(UserAddr(a)).unwrap().0;
+        p.space.unmap(UserAddr(a), len).unwrap();
+        p.space.before_user().unwrap();
+        assert!(p.load(a).is_err() && w.free() == 8192);
+        (a, frame, p.fault_count() - faults - 1)
+    };
+    buffer();
+    let first = buffer();
+    // No fault, and the host has it still, without any right.
+    assert_eq!(first.2, 0);
+    let parked = || p.host.lookup(UserAddr(first.0));
+    assert_eq!(parked(), Some((first.1, Prot::empty())));
+    assert_eq!(buffer(), first);
+    // Somebody else has got the frames meanwhile: others then, and nothing of theirs is seen.
+    let q = w.process();
+    q.anon(A, 512 * PAGE);
+    q.store(A, 7).unwrap();
+    q.store(A + PAGE, 7).unwrap();
+    let frames: Vec<u64> = q.host.all().values().map(|f| u64::from(f.0.0)).collect();
+    assert!(frames.contains(&u64::from(first.1.0)));
+    let a = p.map(0, len, RW, NOWHERE, None).unwrap().0;
+    assert_eq!((a, p.load(a)), (first.0, Ok(0)));
+    assert_ne!(p.host.lookup(UserAddr(a)).unwrap().0, first.1);
+    p.store(a, 1).unwrap();
+    assert_eq!(q.load(A), Ok(7));
+    p.check();
+    // Parked, and exec.
+    p.space.unmap(UserAddr(a), len).unwrap();
+    p.space.clear();
+    assert!(p.host.all().is_empty());
+}
+
+#[test]
 fn terabytes_cost_nothing() {
     let w = World::new(64);
     let p = w.process();

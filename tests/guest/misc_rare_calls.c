@@ -49,8 +49,10 @@ int main(void)
 	struct timeval tv = {1, 1000000};
 	ERR(settimeofday(&tv, NULL), EINVAL);
 	ERR(syscall(SYS_reboot, 1, 2, 3, NULL), geteuid() == 0 ? EINVAL : EPERM);
-	ERR(syscall(SYS_syslog, 99, NULL, 0), EINVAL);
-	ERR(syscall(SYS_syslog, 3, NULL, -1), EINVAL);
+	if (geteuid() == 0) {
+		ERR(syscall(SYS_syslog, 99, NULL, 0), EINVAL);
+		ERR(syscall(SYS_syslog, 3, NULL, -1), EINVAL);
+	}
 
 	unsigned old = syscall(SYS_setfsgid, -1); // changes nothing, tells the present one
 	EQ(old, getegid());

@@ -2,8 +2,8 @@
 #include "t.h"
 static void show(const char *what, siginfo_t *i, pid_t k)
 {
-	printf("%s: signo %d code %d status %d own %d uid %u\n", what, i->si_signo, i->si_code, i->si_status,
-	       i->si_pid == k, i->si_uid);
+	printf("%s: signo %d code %d status %d own %d uid %d\n", what, i->si_signo, i->si_code, i->si_status,
+	       i->si_pid == k, i->si_uid == getuid());
 }
 int main(void)
 {
