@@ -99,7 +99,7 @@ fn at_rest(backend: &str) {
         assert_ne!(p.session, kernel.0.id(), "in the session of its kernel: {p:?}");
         let limits = std::fs::read_to_string(p.path("limits")).unwrap_or_default();
         let core = limits.lines().find(|l| l.starts_with("Max core file size")).unwrap_or_default();
-        assert!(core.split_whitespace().nth(4) == Some("0"), "core dumps: {core}");
+        assert!(core.split_whitespace().nth(4) == Some("1"), "core dumps: {core}");
         assert_eq!(foreign_mappings(p), Vec::<String>::new(), "{p:?}");
         let maps = std::fs::read_to_string(p.path("maps")).unwrap_or_default();
         let has_memory = maps.contains("umbra-ram");

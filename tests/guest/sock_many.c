@@ -1,3 +1,4 @@
+// needs: root, or natively it would use up what other tests of the same user may have in flight
 // seconds: 60
 // sockets: a program that takes all it can get: errors, no panic, and everything is given back.
 #include "sock.h"

@@ -76,10 +76,12 @@ int main(void)
 	close(l);
 	close(cl);
 	freed(r);
-	/* a long chain: each lies in the queue of the next; freeing it must not recurse */
+	/* a long chain: each lies in the queue of the next; freeing it must not recurse (a user may have 1024 in
+	   flight altogether, with the other tests) */
+	int links = geteuid() == 0 ? 900 : 300;
 	int prev = -1;
 	r = -1;
-	for (int i = 0; i < 900; i++) {
+	for (int i = 0; i < links; i++) {
 		OK(socketpair(AF_UNIX, SOCK_DGRAM, 0, a));
 		if (prev < 0)
 			r = pipe_into(a[0]);
