@@ -33,7 +33,7 @@ const fn write_only(name: &'static str, write: super::node::Write) -> Entry {
 }
 
 /// The files of a process.
-pub(crate) static PROCESS: [Entry; 51] = [
+pub(crate) static PROCESS: [Entry; 50] = [
     listed("task", 0o555, &TASKS),
     ATTR,
     AUTOGROUP,
@@ -50,7 +50,6 @@ pub(crate) static PROCESS: [Entry; 51] = [
     listed("fd", 0o500, &links::FDS),
     listed("fdinfo", 0o555, &fdinfo::FDINFO),
     GID_MAP,
-    guarded("io", 0o400, Access::Look, status::io),
     text("limits", status::limits),
     LOGINUID,
     listed("map_files", 0o500, &links::MAP_FILES),
@@ -97,7 +96,7 @@ pub(crate) static PROCESS: [Entry; 51] = [
 ];
 
 /// The files of a thread.
-pub(crate) static THREAD: [Entry; 44] = [
+pub(crate) static THREAD: [Entry; 43] = [
     ATTR,
     AUXV,
     text("cgroup", cgroup),
@@ -112,7 +111,6 @@ pub(crate) static THREAD: [Entry; 44] = [
     listed("fd", 0o500, &links::FDS),
     listed("fdinfo", 0o555, &fdinfo::FDINFO),
     GID_MAP,
-    guarded("io", 0o400, Access::Look, status::io),
     text("limits", status::limits),
     LOGINUID,
     guarded("maps", 0o444, Access::Look, smaps::maps),

@@ -7,7 +7,7 @@ use super::source::Table;
 use super::{Ctx, cpu, memory, net, pid};
 
 /// The files of /proc.
-pub(crate) static ENTRIES: [Entry; 46] = [
+pub(crate) static ENTRIES: [Entry; 45] = [
     text("buddyinfo", memory::buddyinfo),
     dir("bus", &[]),
     text("cgroups", |_| Ok(b"#subsys_name\thierarchy\tnum_cgroups\tenabled\n".to_vec())),
@@ -43,7 +43,6 @@ pub(crate) static ENTRIES: [Entry; 46] = [
     Entry { name: "net", mode: 0o777, node: Node::Link(|_| Ok(b"self/net".to_vec())) },
     guarded("pagetypeinfo", 0o400, Access::Any, |_| Ok(Vec::new())),
     text("partitions", partitions),
-    dir("pressure", &PRESSURE),
     text("schedstat", cpu::schedstat),
     Entry { name: "self", mode: 0o777, node: Node::Link(own_pid) },
     guarded("slabinfo", 0o400, Access::Any, memory::slabinfo),
@@ -63,14 +62,6 @@ pub(crate) static ENTRIES: [Entry; 46] = [
     text("version", cpu::version),
     text("vmstat", memory::vmstat),
 ];
-
-static PRESSURE: [Entry; 3] = [
-    text("cpu", |_| Ok(NO_PRESSURE.to_vec())),
-    text("io", |_| Ok(NO_PRESSURE.to_vec())),
-    text("memory", |_| Ok(NO_PRESSURE.to_vec())),
-];
-const NO_PRESSURE: &[u8] = b"some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n\
-full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n";
 
 static TTY: [Entry; 2] = [
     text("drivers", |_| {

@@ -169,8 +169,6 @@ pub struct TaskInfo {
     pub coredump_filter: u32,
     /// `timerslack_ns`.
     pub timer_slack: u64,
-    /// Bytes and calls: rchar, wchar, syscr, syscw, read_bytes, write_bytes, cancelled_write_bytes.
-    pub io: [u64; 7],
     /// The system call it is in (number, six arguments), for `syscall`; None if it runs.
     pub syscall: Option<(u64, [u64; 6])>,
     /// Name of the kernel function it sleeps in, empty if it runs.

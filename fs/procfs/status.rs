@@ -264,15 +264,6 @@ pub(crate) fn limits(c: &Ctx<'_>) -> Result<Vec<u8>> {
     Ok(o.into_bytes())
 }
 
-/// /proc/PID/io.
-pub(crate) fn io(c: &Ctx<'_>) -> Result<Vec<u8>> {
-    const NAMES: [&str; 7] =
-        ["rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes", "cancelled_write_bytes"];
-    let t = c.task()?;
-    let text: String = NAMES.iter().zip(t.io).map(|(n, v)| format!("{n}: {v}\n")).collect();
-    Ok(text.into_bytes())
-}
-
 /// /proc/PID/sched: the lines that people look for.
 pub(crate) fn sched(c: &Ctx<'_>) -> Result<Vec<u8>> {
     let t = c.task()?;
