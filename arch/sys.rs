@@ -323,16 +323,17 @@ pub(crate) fn sleeps(pid: HostPid, tid: HostPid) -> bool {
         .is_ok_and(|s| s.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S')))
 }
 
-/// How many tasks of the host run or want to, this one included; None if it does not say.
-pub(crate) fn running_tasks() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
-    text.split_whitespace().nth(3)?.split('/').next()?.parse().ok()
+/// How long the calling thread has waited to run while it could, nanoseconds; None if the host does not say.
+pub(crate) fn run_delay() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// How many CPUs the host has.
-pub(crate) fn online_cpus() -> usize {
-    // SAFETY: no pointers.
-    usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).unwrap_or(1)
+/// How long the host's CPUs have been idle since it started, their sum, nanoseconds; None if it does not say.
+pub(crate) fn idle_time() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/uptime").ok()?;
+    let (whole, hundredths) = text.split_whitespace().nth(1)?.split_once('.')?;
+    Some((whole.parse::<u64>().ok()? * 100 + hundredths.parse::<u64>().ok()?) * 10_000_000)
 }
 
 /// How many seccomp filters a thread has; None if the host does not say (before Linux 5.9).

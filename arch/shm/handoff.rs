@@ -6,14 +6,16 @@
 //! is what both arrangements avoid. Whoever has looked for long enough sleeps all the same, so that a
 //! guest that computes costs no second host CPU, and an idle one none at all.
 //!
-//! `auto` looks at how many tasks of the host want to run: with a free host CPU it splits, without it
-//! shares.
+//! `auto` splits while the host has a CPU to spare (load.rs), and shares without it.
 
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use spin::Mutex;
 
 use super::control::{Region, Slot};
 use super::host::{futex_wait, futex_wake, lives};
 use super::layout::{k, park, s};
+use super::load::{Load, Sample};
 use crate::cpu;
 use crate::sys::{self, HostPid};
 
@@ -26,10 +28,6 @@ const SERVER_LOOKS_NS: u64 = 200_000;
 /// Longest sleep of a CPU whose guest does not come back. An interrupt ends it at once: this is
 /// for a child whose death nobody has announced.
 const LONG_NS: u64 = 500_000_000;
-/// Nanoseconds between two looks at the host's load.
-const SAMPLE_NS: u64 = 20_000_000;
-/// So many looks in a row must say the same before the arrangement changes.
-const SAMPLES: i32 = 4;
 /// Unanswered kicks before the watchdog looks closely.
 const PATIENCE: u32 = 12;
 /// Nanoseconds of the process's own CPU time in which a kick must be answered.
@@ -59,16 +57,13 @@ pub(super) struct Handoff {
     split: AtomicBool,
     /// The host CPU of the kernel's thread, and another one, if there is.
     cpus: (usize, Option<usize>),
-    /// How many the host has.
-    online: usize,
     /// PARK of the thread that was entered last: it may be looking at GO.
     last: AtomicPtr<u32>,
     /// PARK of the one before: it may be yielding.
     before: AtomicPtr<u32>,
-    /// When the load is looked at next, nanoseconds; how often in a row it spoke against the
-    /// present arrangement.
-    sample_at: AtomicU64,
-    against: AtomicU32,
+    /// When the load is looked at next, nanoseconds.
+    look_at: AtomicU64,
+    load: Mutex<Load>,
 }
 
 /// The thread does not come back and must be killed, or is dead.
@@ -84,11 +79,10 @@ impl Handoff {
             policy,
             split: AtomicBool::new(split),
             cpus: (here, other),
-            online: sys::online_cpus(),
             last: AtomicPtr::new(std::ptr::null_mut()),
             before: AtomicPtr::new(std::ptr::null_mut()),
-            sample_at: AtomicU64::new(0),
-            against: AtomicU32::new(0),
+            look_at: AtomicU64::new(0),
+            load: Mutex::new(Load::new()),
         }
     }
 
@@ -283,28 +277,25 @@ impl Handoff {
     pub(super) fn adapt(&self) {
         if self.policy == Policy::Auto && self.cpus.1.is_some() {
             let t = now();
-            if t >= self.sample_at.load(Ordering::Relaxed) {
-                self.sample(t);
+            if t >= self.look_at.load(Ordering::Relaxed) {
+                self.look(t);
             }
         }
     }
 
     #[cold]
-    fn sample(&self, t: u64) {
-        self.sample_at.store(t + SAMPLE_NS, Ordering::Relaxed);
-        let Some(running) = sys::running_tasks() else { return };
-        // Of our own: this thread, and split the guest's that has the turn and one that yields.
-        let yields = usize::from(!self.before.load(Ordering::Relaxed).is_null());
-        let free = match self.is_split() {
-            true => running <= self.online.max(2) + yields,
-            false => running < self.online,
+    fn look(&self, t: u64) {
+        let Some(sample) = Sample::take(t) else {
+            // A host that says nothing: as it began.
+            self.look_at.store(u64::MAX, Ordering::Relaxed);
+            return;
         };
-        if free == self.is_split() {
-            self.against.store(0, Ordering::Relaxed);
-        } else if self.against.fetch_add(1, Ordering::Relaxed) + 1 >= SAMPLES as u32 {
-            self.against.store(0, Ordering::Relaxed);
-            self.split.store(free, Ordering::Relaxed);
-            log::debug!("hand-off: {}", if free { "split" } else { "shared" });
+        let mut load = self.load.lock();
+        let split = load.look(sample, self.is_split());
+        self.look_at.store(load.next(), Ordering::Relaxed);
+        if split != self.is_split() {
+            self.split.store(split, Ordering::Relaxed);
+            log::debug!("hand-off: {}", if split { "split" } else { "shared" });
         }
     }
 }

@@ -14,6 +14,7 @@ mod filter;
 mod handoff;
 mod host;
 mod layout;
+mod load;
 mod space;
 mod stub;
 mod text;
