@@ -260,12 +260,21 @@ pub enum Patch {
     Off,
 }
 
-fn switch(key: &str, value: &str) -> Parsed<bool> {
-    match value {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(format!("{key}={value}: expected on or off")),
+/// One of several words, each with what it stands for.
+fn one_of<T: Copy>(key: &str, value: &str, words: &[(&str, T)]) -> Parsed<T> {
+    if let Some((_, meaning)) = words.iter().find(|(w, _)| *w == value) {
+        return Ok(*meaning);
     }
+    let mut expected = String::new();
+    for (i, (word, _)) in words.iter().enumerate() {
+        expected.push_str(match i {
+            0 => "",
+            _ if i + 1 == words.len() => " or ",
+            _ => ", ",
+        });
+        expected.push_str(word);
+    }
+    Err(format!("{key}={value}: expected {expected}"))
 }
 
 fn absolute(key: &str, value: &str) -> Parsed<String> {
@@ -374,32 +383,22 @@ impl Config {
                 }
             }
             "backend" => {
-                self.backend = match v {
-                    "auto" => Backend::Auto,
-                    "shm" => Backend::Shm,
-                    "ptrace" => Backend::Ptrace,
-                    _ => return Err(format!("{key}={v}: expected shm, ptrace or auto")),
-                }
+                let words =
+                    [("shm", Backend::Shm), ("ptrace", Backend::Ptrace), ("auto", Backend::Auto)];
+                self.backend = one_of(key, v, &words)?;
             }
             "handoff" => {
-                self.handoff = match v {
-                    "auto" => Policy::Auto,
-                    "spin" => Policy::Spin,
-                    "futex" => Policy::Futex,
-                    _ => return Err(format!("{key}={v}: expected spin, futex or auto")),
-                }
+                let words =
+                    [("spin", Policy::Spin), ("futex", Policy::Futex), ("auto", Policy::Auto)];
+                self.handoff = one_of(key, v, &words)?;
             }
             "trace" => self.trace = Some(trace(v)?),
             "seed" => self.seed = Some(number(key, v, "a number")?),
             "norandmaps" => self.randomize = false,
-            "lockdown" => self.lockdown = switch(key, v)?,
+            "lockdown" => self.lockdown = one_of(key, v, &[("on", true), ("off", false)])?,
             "patch" => {
-                self.patch = match v {
-                    "auto" => Patch::Auto,
-                    "on" => Patch::On,
-                    "off" => Patch::Off,
-                    _ => return Err(format!("{key}={v}: expected on, off or auto")),
-                }
+                let words = [("on", Patch::On), ("off", Patch::Off), ("auto", Patch::Auto)];
+                self.patch = one_of(key, v, &words)?;
             }
             _ => return Err(unknown(key)),
         }
