@@ -157,12 +157,14 @@ impl Wake for Item {
             return;
         }
         // An empty mask says nothing about what happened.
+        let hint = events & PollEvents::SYNC;
+        let events = events - hint;
         if !events.is_empty() && events.bits() & (self.interest() | ALWAYS) == 0 {
             return;
         }
         // Also when it was queued already: the one who waits may have looked and gone to sleep.
         self.enqueue();
-        self.shared.queue.wake_one_nested(PollEvents::IN);
+        self.shared.queue.wake_one_nested(PollEvents::IN | hint);
     }
 }
 

@@ -84,7 +84,7 @@ impl Pipe {
     /// After bytes went out: wakes writers if there was little room.
     fn taken(&self, free_before: usize) {
         if free_before < PIPE_BUF {
-            self.can_write.wake_one(WRITABLE);
+            self.can_write.wake_one(WRITABLE | PollEvents::SYNC);
         }
         if self.len.load(Ordering::Acquire) > 0 {
             self.can_read.pass_on(); // the next reader's turn
@@ -171,7 +171,7 @@ impl Pipe {
                     let r = ring.push_from(source, want);
                     self.publish(&ring);
                     drop(ring);
-                    self.can_read.wake_one(READABLE);
+                    self.can_read.wake_one(READABLE | PollEvents::SYNC);
                     match r {
                         Ok(0) => return Ok(done),
                         Ok(n) => done += n,

@@ -177,8 +177,9 @@ impl Sched {
         rq.queue.insert((v, rq.seq), task);
     }
 
-    /// Makes a sleeping task runnable, or leaves it a permit.
-    pub fn wake(&self, task: &Arc<Task>) {
+    /// Makes a sleeping task runnable, or leaves it a permit. `sync`: it does not preempt the running one,
+    /// see [`PollEvents::SYNC`].
+    pub fn wake(&self, task: &Arc<Task>, sync: bool) {
         let mut rq = self.rq.lock();
         let e = &task.sched;
         e.permit.store(true, Ordering::Relaxed);
@@ -196,7 +197,7 @@ impl Sched {
             let ran = arch::clock::monotonic().0.saturating_sub(rq.since);
             let cur_v =
                 cur.sched.vruntime.load(Ordering::Relaxed) + ran * 1024 / cur.sched.weight();
-            if v + WAKEUP_GRANULARITY_NS < cur_v {
+            if !sync && v + WAKEUP_GRANULARITY_NS < cur_v {
                 self.need_resched.store(true, Ordering::Relaxed);
             }
             if rq.queue.len() == 1 {
@@ -409,9 +410,9 @@ impl Default for Sched {
 }
 
 impl Wake for Task {
-    fn wake(&self, _events: PollEvents) {
+    fn wake(&self, events: PollEvents) {
         if let Some(me) = self.me.upgrade() {
-            self.kernel().sched.wake(&me);
+            self.kernel().sched.wake(&me, events.contains(PollEvents::SYNC));
         }
     }
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Scratch, busybox_image, guest, one_clear_line, run, sh, umbra, umbra_bin};
+use common::{BACKENDS, Scratch, busybox_image, guest, one_clear_line, run, sh, umbra, umbra_bin};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -87,10 +87,31 @@ fn shell_work() {
 }
 
 /// As a machine: busybox init reads inittab, the shell gets our input, poweroff ends it.
+/// A reader that is woken by each small piece of data does not take the CPU each time: the writer goes on until
+/// the pipe is full.
+#[test]
+fn a_pipe_is_filled_before_it_is_drained() {
+    let script = "n() { sed -n 's/^ctxt //p' /proc/stat; }; a=$(n); \
+                  dd if=/dev/zero bs=512 count=20000 2>/dev/null | cat >/dev/null; echo $(($(n) - a))";
+    for backend in BACKENDS {
+        let out = sh(&[backend], &busybox_image(), script);
+        let switches: u32 = out.trim().parse().unwrap_or_else(|_| panic!("no number: {out}"));
+        assert!(switches < 4_000, "{backend}: {switches} switches for 160 pipes full of data");
+    }
+}
+
+/// A machine has its disk for itself, and the tests of this file run side by side: a copy, and its parameter.
+fn own_disk(name: &str) -> (Scratch, String) {
+    let dir = Scratch::new(name);
+    let image = dir.path("image.ext4");
+    std::fs::copy(busybox_image(), &image).expect("the image can be copied");
+    let ubd = format!("ubd0={}", image.display());
+    (dir, ubd)
+}
+
 #[test]
 fn machine_mode_powers_off() {
-    let image = busybox_image();
-    let ubd = format!("ubd0={}", image.display());
+    let (_dir, ubd) = own_disk("machine");
     let mut cmd = Command::new(umbra_bin());
     cmd.args(["mem=128M", &ubd, "root=/dev/ubda", "ro", "quiet"]);
     cmd.args(["init=/bin/sh", "--", "-c", "echo init is $$"]);
@@ -145,7 +166,7 @@ fn bad_parameters() {
 /// As a machine: what is missing or cannot be executed is one line too.
 #[test]
 fn nothing_to_start() {
-    let ubd = format!("ubd0={}", busybox_image().display());
+    let (_dir, ubd) = own_disk("nothing");
     let cases: [(&[&str], &str); 6] = [
         (&["quiet"], "no root file system"),
         (&["quiet", "root=/dev/ubda"], "there is no disk"),

@@ -46,6 +46,9 @@ bitflags! {
         const MSG = 0x400;
         /// The peer closed its writing half.
         const RDHUP = 0x2000;
+        /// No readiness, but a hint to [`Wake::wake`]: the caller is a task that hands data on, which will have to
+        /// wait for the woken one soon. That one need not take the CPU from it at once.
+        const SYNC = 1 << 27;
     }
 }
 

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use base::wait::PollEvents;
 use base::{Errno, Result, Sink, Sleep, Source, Timestamp, err};
 
 use super::endpoint::{Endpoint, Flags, READABLE, WRITABLE};
@@ -235,7 +236,7 @@ impl UnixSocket {
                 }
             }
         }
-        receiver.can_read.wake_one(READABLE);
+        receiver.can_read.wake_one(READABLE | PollEvents::SYNC);
         Ok(len)
     }
 

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use base::wait::PollEvents;
 use base::{Errno, Result, Sink, Sleep, Source, err};
 use fs::ring::{Budget, Ring};
 
@@ -220,7 +221,7 @@ impl UnixSocket {
                     end.publish(&s);
                     drop(s);
                     if peer.is_roomy(after) && !peer.is_roomy(before) {
-                        peer.can_write.wake_one(WRITABLE);
+                        peer.can_write.wake_one(WRITABLE | PollEvents::SYNC);
                     }
                     if after > 0 && !peek {
                         end.can_read.pass_on(); // the next reader's turn
@@ -361,7 +362,7 @@ impl UnixSocket {
         }
         peer.publish(&s);
         drop(s);
-        peer.can_read.wake_one(READABLE);
+        peer.can_read.wake_one(READABLE | PollEvents::SYNC);
         Ok(n)
     }
 }
