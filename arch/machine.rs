@@ -154,6 +154,12 @@ pub trait Thread: Send + std::fmt::Debug {
     fn regs(&mut self) -> &Regs;
     /// As `regs`, to be written back (made acceptable to the host) before the next `run`.
     fn regs_mut(&mut self) -> &mut Regs;
+    /// Replaces the general registers, rip and of the flags [`Regs::USER_FLAGS`]; segments and their bases stay
+    /// as they are.
+    fn set_general(&mut self, regs: &Regs) {
+        let now = self.regs_mut();
+        *now = now.with_general(regs);
+    }
     /// Sets rax only: the cheap way to finish a system call.
     fn set_result(&mut self, value: i64);
     /// The extended (x87, SSE, AVX, ...) state in the host's standard XSAVE format.

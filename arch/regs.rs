@@ -36,6 +36,26 @@ pub struct Regs {
 }
 
 impl Regs {
+    /// Flags that user code may be given: CF PF AF ZF SF TF DF OF RF AC.
+    pub const USER_FLAGS: u64 = 0x50dd5;
+
+    /// These registers with the general ones, rip and the user's flags of `other`: the segments, their bases and the
+    /// rest of the flags stay.
+    pub fn with_general(&self, other: &Regs) -> Regs {
+        Regs {
+            eflags: self.eflags & !Self::USER_FLAGS | other.eflags & Self::USER_FLAGS,
+            cs: self.cs,
+            ss: self.ss,
+            fs_base: self.fs_base,
+            gs_base: self.gs_base,
+            ds: self.ds,
+            es: self.es,
+            fs: self.fs,
+            gs: self.gs,
+            ..*other
+        }
+    }
+
     /// What a program starts with: 64-bit user segments, interrupts on, all else zero.
     pub fn initial(ip: u64, sp: u64) -> Regs {
         Regs {

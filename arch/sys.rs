@@ -14,6 +14,7 @@ const SYSEMU_SINGLESTEP: u32 = 32;
 const SEIZE: u32 = 0x4206;
 const INTERRUPT: u32 = 0x4207;
 const GET_SYSCALL_INFO: u32 = 0x420e;
+const NT_PRSTATUS: usize = 1;
 const NT_X86_XSTATE: usize = 0x202;
 
 /// EXITKILL, TRACESYSGOOD, TRACEEXEC, TRACESECCOMP: inherited by every task cloned from the zygote.
@@ -115,6 +116,16 @@ pub(crate) fn set_regs(pid: HostPid, regs: &Regs) -> Result<()> {
     unsafe { ptrace(libc::PTRACE_SETREGS, pid, 0, std::ptr::from_ref(regs) as usize) }.map(drop)
 }
 
+/// As [`set_regs`], but for the last registers from the segment bases on.
+pub(crate) fn set_general_regs(pid: HostPid, regs: &Regs) -> Result<()> {
+    let iov = libc::iovec {
+        iov_base: std::ptr::from_ref(regs).cast_mut().cast(),
+        iov_len: std::mem::offset_of!(Regs, fs_base),
+    };
+    // SAFETY: the host only reads the registers.
+    unsafe { ptrace(libc::PTRACE_SETREGSET, pid, NT_PRSTATUS, &raw const iov as usize) }.map(drop)
+}
+
 /// One register, by its byte offset in [`Regs`].
 pub(crate) fn peek_reg(pid: HostPid, offset: usize) -> Result<u64> {
     let mut value = 0u64;
@@ -189,6 +200,13 @@ pub(crate) fn get_xstate(pid: HostPid, buf: &mut [u8]) -> Result<usize> {
     // SAFETY: the host writes at most iov_len bytes to the buffer and the length to `iov`.
     unsafe { ptrace(libc::PTRACE_GETREGSET, pid, NT_X86_XSTATE, &raw mut iov as usize) }?;
     Ok(iov.iov_len)
+}
+
+/// Sets x87 and SSE: the first 512 bytes of an extended state. At a quarter of the price of all of it.
+pub(crate) fn set_fxsave(pid: HostPid, buf: &[u8]) -> Result<()> {
+    assert!(buf.len() >= 512);
+    // SAFETY: the host reads 512 bytes.
+    unsafe { ptrace(libc::PTRACE_SETFPREGS, pid, 0, buf.as_ptr() as usize) }.map(drop)
 }
 
 /// Sets the extended state; it must have its full size.

@@ -143,18 +143,69 @@ fn put64(b: &mut [u8], at: usize, v: u64) {
     b[at..at + 8].copy_from_slice(&v.to_le_bytes());
 }
 
-/// What a program starts with: all components initial (x87 control word 0x37f, MXCSR 0x1f80).
+/// x87 control word of a new program: all exceptions masked, extended precision.
+const X87_CONTROL: u16 = 0x37f;
+/// MXCSR of a new program: all exceptions masked, no flag raised.
+const MXCSR_INITIAL: u32 = 0x1f80;
+/// PKRU of a new program and of a handler: access to key 0 only.
+const PKRU_INITIAL: u32 = 0x5555_5554;
+
+/// What a program starts with: all components initial.
 pub fn initial() -> XState {
     let l = layout();
     let mut b = vec![0; l.host_size];
-    b[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
-    put32(&mut b, MXCSR, 0x1f80);
+    b[0..2].copy_from_slice(&X87_CONTROL.to_le_bytes());
+    put32(&mut b, MXCSR, MXCSR_INITIAL);
     put32(&mut b, MXCSR_MASK, l.mxcsr_mask);
     put64(&mut b, FXSAVE, FP_SSE);
     let mut state = XState(b.into());
-    // Linux starts programs with access to key 0 only; a header bit that is clear would mean access to all.
-    set_pkru(&mut state, 0x5555_5554);
+    // A header bit that is clear would mean access to all.
+    set_pkru(&mut state, PKRU_INITIAL);
     state
+}
+
+/// What a signal handler starts on when `state` is interrupted, if that will not do. Linux gives it the [`initial`] state; here
+/// x87, SSE and the protection keys are initial, and the rest of the vector registers, which nobody relies on, stay.
+pub fn for_handler(state: &XState) -> Option<XState> {
+    let b = &state.0;
+    let x87 = u64_at(b, FXSAVE) & 1 == 0 || u32_at(b, 0) == u32::from(X87_CONTROL) && b[4] == 0;
+    let keys = pkru(state).is_none_or(|v| v == PKRU_INITIAL);
+    if x87 && keys && u32_at(b, MXCSR) == MXCSR_INITIAL {
+        return None;
+    }
+    let mut new = state.clone();
+    new.0[..FXSAVE].copy_from_slice(&initial().0[..FXSAVE]);
+    put64(&mut new.0, FXSAVE, u64_at(b, FXSAVE) | FP_SSE);
+    set_pkru(&mut new, PKRU_INITIAL);
+    Some(new)
+}
+
+/// In what two states of the same size differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Difference {
+    /// In nothing that user code can tell.
+    Nothing,
+    /// In x87 and SSE: the FXSAVE part.
+    Legacy,
+    /// In more than that.
+    More,
+}
+
+/// In what `a` and `b` differ: the software's bytes do not count, nor does which of x87 and SSE are marked as present.
+pub(crate) fn difference(a: &[u8], b: &[u8]) -> Difference {
+    let (ours, theirs) = (u64_at(a, FXSAVE), u64_at(b, FXSAVE));
+    let same =
+        |i: u32| layout().component(i).is_some_and(|(at, len)| a[at..at + len] == b[at..at + len]);
+    if a.len() != b.len()
+        || (ours ^ theirs) & !FP_SSE != 0
+        || !(2..63).filter(|i| ours & 1 << i != 0).all(same)
+    {
+        return Difference::More;
+    }
+    match a[..SW_BYTES] == b[..SW_BYTES] {
+        true => Difference::Nothing,
+        false => Difference::Legacy,
+    }
 }
 
 /// Makes extended state that a guest may have written (of a frame's size) such that XRSTOR takes it:
@@ -355,6 +406,54 @@ mod tests {
         put64(&mut none, SW_BYTES + 8, FP_SSE);
         let got = from_frame(&none).expect("accepted");
         assert_eq!(u64_at(&got.0, FXSAVE), FP_SSE);
+    }
+
+    #[test]
+    fn what_a_handler_starts_on() {
+        let good = initial();
+        assert_eq!(for_handler(&good), None);
+        let with = |at: usize, v: u32| {
+            let mut s = good.clone();
+            put32(&mut s.0, at, v);
+            for_handler(&s)
+        };
+        assert_eq!(with(MXCSR, 0x1fa0), Some(good.clone()), "a flag is raised");
+        assert_eq!(with(0, 0x27f), Some(good.clone()), "precision");
+        assert_eq!(with(0, 0x37f | 1 << 16), Some(good.clone()), "a flag of the x87");
+        assert_eq!(with(4, 0x80), Some(good.clone()), "something on the stack");
+        assert_eq!(with(160, 7), None, "xmm0");
+        let mut absent = good.clone();
+        put64(&mut absent.0, FXSAVE, u64_at(&good.0, FXSAVE) & !1);
+        put32(&mut absent.0, 0, 0);
+        assert_eq!(for_handler(&absent), None, "what is not present is initial");
+    }
+
+    #[test]
+    fn how_states_differ() {
+        let mut a = initial();
+        let mut b = a.clone();
+        let present = u64_at(&b.0, FXSAVE);
+        put64(&mut b.0, FXSAVE, present & !FP_SSE);
+        put32(&mut b.0, SW_BYTES, 1);
+        assert_eq!(difference(&a.0, &b.0), Difference::Nothing, "not marked, but equal");
+        b.0[160] = 1;
+        assert_eq!(difference(&a.0, &b.0), Difference::Legacy, "xmm0");
+        for i in 2..63u32 {
+            let Some((at, _)) = layout().component(i).filter(|_| layout().features & 1 << i != 0)
+            else {
+                continue;
+            };
+            let present = u64_at(&b.0, FXSAVE);
+            put64(&mut a.0, FXSAVE, present | 1 << i);
+            put64(&mut b.0, FXSAVE, present & !(1 << i));
+            assert_eq!(difference(&a.0, &b.0), Difference::More, "component {i} is in one only");
+            put64(&mut b.0, FXSAVE, present | 1 << i);
+            assert_eq!(difference(&a.0, &b.0), Difference::Legacy);
+            a.0[at] ^= 1;
+            assert_eq!(difference(&a.0, &b.0), Difference::More, "component {i}");
+            a.0[at] ^= 1;
+        }
+        assert_eq!(difference(&a.0[..FXSAVE + HEADER], &b.0), Difference::More, "another size");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::cpu;
 use crate::machine::{Event, FaultInfo, Space, Thread};
 use crate::regs::{Regs, XState};
 use crate::sys::{self, HostPid, SigInfo, Status};
+use crate::xsave::{self, Difference};
 
 /// First address that no segment base may have (TASK_SIZE_MAX of the host).
 const TASK_SIZE: u64 = 0x7fff_ffff_f000;
@@ -29,7 +30,8 @@ const ILL_ILLOPN: i32 = 2;
 /// The ptrace backend's [`Thread`].
 ///
 /// Registers have three places: the host task, the copy `regs` (valid if `fetched`, and newer than
-/// the host's if `dirty`), and `result`, an rax that is not written to the host task yet.
+/// the host's if `dirty`), and `result`, an rax that is not written to the host task yet. In a copy that is `dirty`
+/// but not `fetched` the general registers are newer, and the segments and their bases not known.
 #[derive(Debug)]
 pub(super) struct PtraceThread {
     space: Arc<PtraceSpace>,
@@ -39,6 +41,8 @@ pub(super) struct PtraceThread {
     fetched: bool,
     dirty: bool,
     result: Option<i64>,
+    /// The extended state, if it is known.
+    extended: Option<XState>,
     step: bool,
     /// A call was reported while single-stepping: the step's own trap is due.
     step_due: bool,
@@ -55,6 +59,7 @@ impl PtraceThread {
             fetched: true,
             dirty: true,
             result: None,
+            extended: None,
             step: false,
             step_due: false,
             refusals: 0,
@@ -64,12 +69,13 @@ impl PtraceThread {
     /// The initial extended state.
     pub(super) fn reset_xstate(&mut self) -> Result<()> {
         let initial = self.space.machine().initial_xstate();
-        self.write_xstate(&initial)
+        self.write_with(sys::set_xstate, &initial)
     }
 
-    fn write_xstate(&mut self, bytes: &[u8]) -> Result<()> {
+    fn write_with(&mut self, set: fn(HostPid, &[u8]) -> Result<()>, bytes: &[u8]) -> Result<()> {
+        self.extended = None;
         let pid = self.live()?;
-        match sys::set_xstate(pid, bytes) {
+        match set(pid, bytes) {
             Ok(()) => Ok(()),
             Err(e) if e == Errno::ESRCH => {
                 self.died();
@@ -112,14 +118,19 @@ impl PtraceThread {
         if self.fetched {
             return;
         }
+        let mut regs = self.regs;
         if let Ok(pid) = self.live()
-            && sys::get_regs(pid, &mut self.regs).is_err()
+            && sys::get_regs(pid, &mut regs).is_err()
         {
             self.died();
         }
-        if let Some(v) = self.result {
-            self.regs.rax = v.cast_unsigned();
+        if self.dirty {
+            regs = regs.with_general(&self.regs);
         }
+        if let Some(v) = self.result {
+            regs.rax = v.cast_unsigned();
+        }
+        self.regs = regs;
         self.fetched = true;
     }
 
@@ -145,7 +156,9 @@ impl PtraceThread {
 
     fn write_all(&mut self, pid: HostPid) -> Option<Event> {
         self.result = None;
-        match sys::set_regs(pid, &acceptable(&self.regs)) {
+        let regs = acceptable(&self.regs);
+        let set = if self.fetched { sys::set_regs } else { sys::set_general_regs };
+        match set(pid, &regs) {
             Ok(()) => {
                 self.dirty = false;
                 None
@@ -283,6 +296,7 @@ impl Thread for PtraceThread {
         if let Some(event) = self.write_back(pid) {
             return event;
         }
+        self.extended = None;
         loop {
             // This order is what keeps kicks from being lost: see `cpu::publish_guest`.
             if !cpu::publish_guest(cpu::Running::traced(pid)) {
@@ -318,9 +332,17 @@ impl Thread for PtraceThread {
         &mut self.regs
     }
 
+    fn set_general(&mut self, regs: &Regs) {
+        // Fetching the rest would cost as much as what is set.
+        let rest = if self.fetched { self.regs } else { Regs::initial(0, 0) };
+        self.regs = rest.with_general(regs);
+        self.dirty = true;
+        self.result = None;
+    }
+
     #[inline]
     fn set_result(&mut self, value: i64) {
-        if self.fetched {
+        if self.fetched || self.dirty {
             self.regs.rax = value.cast_unsigned();
         }
         if !self.dirty {
@@ -334,7 +356,9 @@ impl Thread for PtraceThread {
         match sys::get_xstate(pid, &mut buf) {
             Ok(len) => {
                 buf.truncate(len);
-                Ok(XState(buf.into()))
+                let state = XState(buf.into());
+                self.extended = Some(state.clone());
+                Ok(state)
             }
             Err(_) => {
                 self.died();
@@ -344,7 +368,16 @@ impl Thread for PtraceThread {
     }
 
     fn set_xstate(&mut self, state: &XState) -> Result<()> {
-        self.write_xstate(&state.0)
+        // Signal handlers seldom use more than SSE: to look costs half of what setting everything does.
+        let now = match self.extended.take() {
+            Some(now) => now,
+            None => self.xstate()?,
+        };
+        match xsave::difference(&now.0, &state.0) {
+            Difference::Nothing => Ok(()),
+            Difference::Legacy => self.write_with(sys::set_fxsave, &state.0),
+            Difference::More => self.write_with(sys::set_xstate, &state.0),
+        }
     }
 
     fn set_single_step(&mut self, on: bool) {

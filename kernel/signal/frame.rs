@@ -22,8 +22,6 @@ const FRAME: usize = 8 + UC_SIZE + 128;
 const SS_ONSTACK: u32 = 1;
 const SS_DISABLE: u32 = 2;
 const SS_AUTODISARM: u32 = 1 << 31;
-/// Flags that a frame may change: CF PF AF ZF SF TF DF OF RF AC.
-const FLAGS_USER: u64 = 0x50dd5;
 
 fn put(buf: &mut [u8], at: usize, v: u64) {
     buf[at..at + 8].copy_from_slice(&v.to_le_bytes());
@@ -105,6 +103,9 @@ pub fn push(cx: &mut Ctx, info: &SigInfo, action: &Action) -> Result<()> {
 
     cx.mm.write(UserAddr(fp_at), &fp)?;
     cx.mm.write(UserAddr(at), &f)?;
+    if let Some(fresh) = arch::xsave::for_handler(&xstate) {
+        cx.thread.set_xstate(&fresh)?;
+    }
     if alt_flags & SS_AUTODISARM != 0 {
         let mut s = cx.task.signals.lock();
         (s.alt_base, s.alt_size, s.alt_flags) = (0, 0, 0);
@@ -122,12 +123,11 @@ pub fn push(cx: &mut Ctx, info: &SigInfo, action: &Action) -> Result<()> {
     Ok(())
 }
 
-/// rt_sigreturn(2): restores what [`push`] saved, as far as the guest may choose it.
+/// rt_sigreturn(2): restores what [`push`] saved, as far as the guest may choose it. The frame is below `sp`.
 ///
 /// # Errors
 /// EFAULT or EINVAL for a frame that cannot be: the caller forces SIGSEGV.
-pub fn pop(cx: &mut Ctx) -> Result<()> {
-    let sp = cx.thread.regs().rsp;
+pub fn pop(cx: &mut Ctx, sp: u64) -> Result<()> {
     let mut uc = [0u8; UC_SIZE];
     cx.mm.read(UserAddr(sp), &mut uc)?;
     let mc = MCONTEXT;
@@ -145,19 +145,16 @@ pub fn pop(cx: &mut Ctx) -> Result<()> {
         let init = arch::xsave::initial();
         cx.thread.set_xstate(&init)?;
     }
-    let r = cx.thread.regs_mut();
     let g = |i: usize| get(&uc, mc + i * 8);
+    let mut r = Regs::initial(g(16), g(15));
     (r.r8, r.r9, r.r10, r.r11) = (g(0), g(1), g(2), g(3));
     (r.r12, r.r13, r.r14, r.r15) = (g(4), g(5), g(6), g(7));
     (r.rdi, r.rsi, r.rbp, r.rbx) = (g(8), g(9), g(10), g(11));
-    (r.rdx, r.rax, r.rcx, r.rsp, r.rip) = (g(12), g(13), g(14), g(15), g(16));
-    r.eflags = r.eflags & !FLAGS_USER | g(17) & FLAGS_USER;
-    r.cs = 0x33;
-    r.ss = 0x2b;
-    r.orig_rax = u64::MAX;
+    (r.rdx, r.rax, r.rcx, r.eflags) = (g(12), g(13), g(14), g(17));
     if let Some(ip) = cx.mm.trampoline_ip(r.rip) {
         r.rip = ip;
     }
+    cx.thread.set_general(&r);
     let mut mask = SigSet(get(&uc, 296));
     mask.remove(nr::KILL);
     mask.remove(nr::STOP);
@@ -207,7 +204,7 @@ mod tests {
     #[test]
     fn flags_that_a_frame_may_change() {
         let (interrupts, io_level, nested, virtual_8086) = (1 << 9, 3 << 12, 1 << 14, 1 << 17);
-        assert_eq!(FLAGS_USER & (interrupts | io_level | nested | virtual_8086), 0);
-        assert_ne!(FLAGS_USER & (1 << 8 | 1 << 10), 0, "TF and DF");
+        assert_eq!(Regs::USER_FLAGS & (interrupts | io_level | nested | virtual_8086), 0);
+        assert_ne!(Regs::USER_FLAGS & (1 << 8 | 1 << 10), 0, "TF and DF");
     }
 }

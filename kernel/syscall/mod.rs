@@ -54,6 +54,8 @@ pub struct Ctx<'k> {
     pub last_fault: (u64, u64, u64),
     /// The call in progress.
     pub nr: u64,
+    /// The guest's stack pointer at that call.
+    pub sp: u64,
     /// The handler has set all registers itself (sigreturn, execve): no result is stored.
     pub registers_set: bool,
     /// Called exit: the thread ends instead of returning.

@@ -116,7 +116,7 @@ pub fn rt_sigpending(cx: &mut Ctx<'_>, set: UserAddr, size: usize) -> SysResult 
 /// A bad frame is a SIGSEGV, not an error.
 pub fn rt_sigreturn(cx: &mut Ctx<'_>) -> SysResult {
     cx.registers_set = true;
-    if let Err(e) = frame::pop(cx) {
+    if let Err(e) = frame::pop(cx, cx.sp) {
         log::debug!("{:?}: bad signal frame: {e:?}", cx.task);
         send::force(&cx.task, SigInfo::kernel(nr::SEGV));
     }

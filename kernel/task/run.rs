@@ -103,6 +103,7 @@ fn run(kernel: Arc<Kernel>, task: Arc<Task>, thread: Box<dyn Thread>, act: Optio
         restart_block: None,
         last_fault: (0, 0, 0),
         nr: u64::MAX,
+        sp: 0,
         registers_set: false,
         exiting: false,
     };
@@ -157,7 +158,10 @@ fn continue_if_clean(cx: &mut Ctx<'_>) {
 
 fn handle(cx: &mut Ctx<'_>, event: Event) {
     match event {
-        Event::Syscall { nr, args, .. } => syscall(cx, nr, &args),
+        Event::Syscall { nr, args, sp, .. } => {
+            cx.sp = sp;
+            syscall(cx, nr, &args);
+        }
         Event::Fault(info) => fault(cx, &info),
         Event::Kicked => {
             arch::cpu::take_pending();
