@@ -204,6 +204,35 @@ fn a_failed_copy_loses_nothing() {
     assert_eq!(wait_now(&e), [IN]);
 }
 
+/// Who is woken, with which events.
+#[derive(Default)]
+struct Woken(std::sync::Mutex<Vec<PollEvents>>);
+
+impl base::Wake for Woken {
+    fn wake(&self, events: PollEvents) {
+        self.0.lock().unwrap().push(events);
+    }
+}
+
+/// Who reads a pipe need not take the CPU from its writer: the hint comes through epoll, too.
+#[test]
+fn a_pipe_says_that_its_writer_goes_on() {
+    let vfs = test_vfs();
+    let (r, w) = pipe(&vfs);
+    let e = ep(&vfs);
+    ctl(&e, EpollOp::Add, &r, IN).unwrap();
+    let (direct, by_epoll) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
+    let mut tables = [&direct, &by_epoll].map(|w| base::PollTable::new(w.clone()));
+    r.ops.poll(&r, Some(&mut tables[0]));
+    e.ops.poll(&e, Some(&mut tables[1]));
+    put(&w, b"x");
+    for woken in [direct, by_epoll] {
+        let events = woken.0.lock().unwrap().clone();
+        assert!(events.iter().any(|e| e.contains(PollEvents::IN | PollEvents::SYNC)), "{events:?}");
+    }
+    drop(w);
+}
+
 #[test]
 fn many_writers_one_epoll() {
     let vfs = test_vfs();

@@ -363,6 +363,37 @@ fn a_room_that_poll_waited_for_is_told() {
     assert!(count.0.load(Ordering::SeqCst) > before);
 }
 
+/// Who sends or makes room goes on: the woken one need not take the CPU from it.
+#[test]
+fn who_hands_on_says_so() {
+    #[derive(Default)]
+    struct Woken(std::sync::Mutex<Vec<PollEvents>>);
+    impl base::Wake for Woken {
+        fn wake(&self, events: PollEvents) {
+            self.0.lock().unwrap().push(events);
+        }
+    }
+    let told = |w: &Woken, what| {
+        let events = std::mem::take(&mut *w.0.lock().unwrap());
+        assert!(events.iter().any(|e| e.contains(what | PollEvents::SYNC)), "{events:?}");
+    };
+    for kind in [STREAM, SocketType::SEQPACKET] {
+        let f = Fixture::new();
+        let (a, b) = f.pair(kind);
+        let (reader, writer) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
+        let mut tables = [&reader, &writer].map(|w| base::PollTable::new(w.clone()));
+        b.poll(Some(&mut tables[0]));
+        a.poll(Some(&mut tables[1]));
+        send(&*a, b"x", vec![]).unwrap();
+        told(&reader, PollEvents::IN);
+        if kind == STREAM {
+            while send(&*a, &[1; 4096], vec![]).is_ok() {}
+            while bytes(&*b, 4096).is_ok() {}
+            told(&writer, PollEvents::OUT);
+        }
+    }
+}
+
 /// What a model remembers of one send: its bytes, who sent them, how many descriptors they brought.
 #[derive(Clone, Debug)]
 struct Piece {
