@@ -47,7 +47,7 @@ need() {
 need_cargo() {
 	command -v cargo >/dev/null || PATH=$PATH:$HOME/.cargo/bin
 	command -v cargo >/dev/null || die "no cargo: install the Rust toolchain first"
-	need cc=gcc
+	need cc=gcc /usr/include/stdio.h=libc6-dev
 }
 
 # Where cargo puts things; images and built test programs live there as well.
