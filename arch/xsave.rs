@@ -193,11 +193,15 @@ pub(crate) enum Difference {
 
 /// In what `a` and `b` differ: the software's bytes do not count, nor does which of x87 and SSE are marked as present.
 pub(crate) fn difference(a: &[u8], b: &[u8]) -> Difference {
+    if a.len() != b.len() || a.len() < FXSAVE + HEADER {
+        return Difference::More;
+    }
     let (ours, theirs) = (u64_at(a, FXSAVE), u64_at(b, FXSAVE));
     let same =
         |i: u32| layout().component(i).is_some_and(|(at, len)| a[at..at + len] == b[at..at + len]);
-    if a.len() != b.len()
-        || (ours ^ theirs) & !FP_SSE != 0
+    let reserved = FXSAVE + 8..FXSAVE + HEADER;
+    if (ours ^ theirs) & !FP_SSE != 0
+        || a[reserved.clone()] != b[reserved]
         || !(2..63).filter(|i| ours & 1 << i != 0).all(same)
     {
         return Difference::More;
@@ -453,7 +457,9 @@ mod tests {
             assert_eq!(difference(&a.0, &b.0), Difference::More, "component {i}");
             a.0[at] ^= 1;
         }
-        assert_eq!(difference(&a.0[..FXSAVE + HEADER], &b.0), Difference::More, "another size");
+        assert_eq!(difference(&a.0[..FXSAVE], &b.0), Difference::More, "another size");
+        b.0[FXSAVE + 15] |= 0x80;
+        assert_eq!(difference(&a.0, &b.0), Difference::More, "compacted: for the host to refuse");
     }
 
     #[test]

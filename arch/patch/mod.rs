@@ -40,7 +40,7 @@
 //!   address would be a trampoline's.
 //! - No window crosses a page boundary: a page is patched as a whole or not at all.
 //! - `mov $15,%eax; syscall` is left alone: unwinders tell the end of a signal handler by its bytes. So are calls
-//!   that need all registers, such as fork and kill: a patched one would only come a second time.
+//!   that need all registers, such as fork: a patched one would save little.
 //! - [`verify()`] knows none of this. It decodes the original, the patched text and the trampolines anew and
 //!   compares; `cargo run --release -p umbra-arch --example patchcheck -- /usr` does it for every file.
 //!

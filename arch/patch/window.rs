@@ -26,12 +26,11 @@ impl Window {
     }
 }
 
-/// How many instructions in front of the `syscall` and behind it.
-/// Calls that the kernel cannot make without all registers, so that a patched one would have to be made once more:
-/// clone, fork, vfork, execve, clone3, execveat, and those by which programs signal themselves: kill,
-/// tkill, rt_sigqueueinfo, tgkill.
-const NEED_ALL: [u32; 10] = [56, 57, 58, 59, 435, 322, 62, 200, 129, 234];
+/// Calls that the kernel cannot make without all registers, which a patched one has to save one by one: clone, fork,
+/// vfork, execve, clone3, execveat.
+const NEED_ALL: [u32; 6] = [56, 57, 58, 59, 435, 322];
 
+/// How many instructions in front of the `syscall` and behind it.
 #[derive(Clone, Copy)]
 struct Shape {
     before: usize,

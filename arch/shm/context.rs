@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use base::{Errno, Result, err};
 
 use super::control::Region;
-use super::layout::{S_SIZE, s, uc};
+use super::layout::{S_SIZE, s, saved, uc};
 use crate::regs::{Regs, XState};
 use crate::xsave;
 
@@ -121,6 +121,35 @@ impl Context {
         r.s_read(self.fpstate, &mut b);
         xsave::sanitize(&mut b);
         XState(b.into())
+    }
+}
+
+/// The registers of a patched call, but for segment bases: rcx and r11 as a system call leaves them.
+pub(super) fn of_patched_call(r: &Region) -> Regs {
+    let word = |w: usize| r.s64(s::REGS + w * 8).load(Ordering::Relaxed);
+    let [rdi, rsi, rdx, r10, r8, r9] = saved::ARGS.map(word);
+    let [rbx, rbp, r12, r13, r14, r15] = saved::KEPT.map(word);
+    let (rip, rsp, eflags) = (word(saved::RCX), word(saved::RSP), word(saved::FLAGS));
+    let (rax, rcx, r11) = (word(saved::RAX), rip, eflags);
+    let initial = Regs::initial(rip, rsp);
+    Regs {
+        rax,
+        rbx,
+        rcx,
+        rdx,
+        rsi,
+        rdi,
+        rbp,
+        r8,
+        r9,
+        r10,
+        r11,
+        r12,
+        r13,
+        r14,
+        r15,
+        eflags,
+        ..initial
     }
 }
 

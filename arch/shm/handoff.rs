@@ -214,7 +214,7 @@ impl Handoff {
         self.wait_asleep(r, t, want)
     }
 
-    /// As `wait`, for what a thread does by itself in no time (start anew, repeat a call): no
+    /// As `wait`, for what a thread does by itself in no time (start anew, save its state): no
     /// interrupt kicks it, so that the watchdog counts looks.
     #[cold]
     pub(super) fn wait_soon(&self, r: &Region, t: &Placed, want: u32) -> Result<(), Lost> {

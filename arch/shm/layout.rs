@@ -145,8 +145,12 @@ pub(crate) mod park {
 /// Words of [`s::REGS`].
 pub(crate) mod saved {
     pub(crate) const RAX: usize = 0;
+    /// Where to go on.
     pub(crate) const RCX: usize = 2;
     pub(crate) const RSP: usize = 7;
+    pub(crate) const FLAGS: usize = 16;
+    /// rbx, rbp, r12 to r15.
+    pub(crate) const KEPT: [usize; 6] = [1, 6, 12, 13, 14, 15];
     /// rdi, rsi, rdx, r10, r8, r9.
     pub(crate) const ARGS: [usize; 6] = [5, 4, 3, 10, 8, 9];
 }
@@ -159,9 +163,8 @@ pub(crate) mod mode {
     pub(crate) const SYSCALL: u32 = 0;
     /// From the S region's registers, to behind a patched call site. FP state never left the CPU.
     pub(crate) const PATCHED: u32 = 2;
-    /// The same, but to the real `syscall` in front of it: the call comes again as a signal, whose
-    /// frame has all that a patched call does not show.
-    pub(crate) const AGAIN: u32 = 3;
+    /// Not out: from a patched call, to save what such a call does not show, and report [`super::event::SAVED`].
+    pub(crate) const SAVE: u32 = 3;
     /// The segment bases first.
     pub(crate) const BASES: u32 = 0x100;
 }
@@ -172,6 +175,8 @@ pub(crate) mod event {
     pub(crate) const PATCHED: u32 = 0x100;
     /// The thread is armed and waits.
     pub(crate) const READY: u32 = 0x200;
+    /// The extended state of a patched call is in [`s::MADE_FPSTATE`].
+    pub(crate) const SAVED: u32 = 0x300;
     /// A signal that hit the stub's own text, its number added: something wrote what it must not, or
     /// jumped where it must not.
     pub(crate) const BROKEN: u32 = 0x400;

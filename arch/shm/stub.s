@@ -474,7 +474,10 @@ umbra_shm_leave_patched:
    lea rsp, [rbx + {s_size} - 16]
    cmp cl, {m_patched}
    je 1f
-   sub qword ptr [rbx + {s_regs} + 16], 2
+# The kernel wants all of this thread. The rest of it is still in the CPU.
+   xsave64 [rsi]
+   mov edi, {ev_saved}
+   jmp umbra_shm_post
 1: push [rbx + {s_regs} + 128]
    mov rax, [rbx + {s_regs}]
    mov rcx, [rbx + {s_regs} + 16]

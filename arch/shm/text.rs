@@ -124,6 +124,7 @@ global_asm!(
     m_bases = const mode::BASES,
     ev_ready = const event::READY,
     ev_patched = const event::PATCHED,
+    ev_saved = const event::SAVED,
     ev_broken = const event::BROKEN,
     uc_regs = const uc::REGS,
     uc_rip = const uc::REGS + 128,

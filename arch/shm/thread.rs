@@ -117,7 +117,7 @@ impl ShmThread {
             return;
         }
         if self.patched {
-            self.call_again();
+            self.save();
         }
         self.fetched = true;
         let Ok(task) = self.live() else { return };
@@ -184,39 +184,32 @@ impl ShmThread {
     }
 
     /// A call from a patched site shows what a call needs, and no more. Whoever wants more (a
-    /// signal, a fork) has it made once again by the real instruction, as a signal with all
-    /// registers and the FP state in its frame. For the guest it is the same call.
+    /// signal, a fork) has the stub save the rest as well.
     #[cold]
-    fn call_again(&mut self) {
+    fn save(&mut self) {
         self.patched = false;
         let result = self.result.unwrap_or(-38);
         let Self { space, task: Some(task), .. } = self else { return };
         let r = &task.region;
-        let word = |w: usize| r.s64(s::REGS + w * 8);
-        let next = word(saved::RCX).load(Ordering::Relaxed);
-        word(saved::RAX).store(self.nr, Ordering::Relaxed);
-        r.k32(k::MODE).store(mode::AGAIN, Ordering::Relaxed);
+        r.k32(k::MODE).store(mode::SAVE, Ordering::Relaxed);
+        let fpstate = r.s_address() + Context::MADE.fpstate as u64;
+        r.k64(k::FPSTATE).store(fpstate, Ordering::Relaxed);
         let handoff = space.machine().handoff();
         handoff.resume(r, &mut task.placed, task.event);
         let want = task.event.wrapping_add(1);
         let came = handoff.wait_soon(r, &task.placed, want).is_ok();
         task.event = want;
-        let context = Context::reported(r).filter(|_| came);
-        let ip = context.map(|c| c.load(r, RIP));
-        match context {
-            // The call, or something else in front of it (a kick, a fault of the page): then it is as
-            // good as made.
-            Some(c) if ip == Some(next) || ip == Some(next.wrapping_sub(2)) => {
-                c.store(r, RIP, next);
-                c.store(r, RAX, result.cast_unsigned());
-                self.context = c;
-                self.mode = mode::FULL;
-            }
-            _ => {
-                log::debug!("stub: a call was not made again: {ip:x?}, not {next:#x}");
-                self.lost();
-            }
+        let mut regs = context::of_patched_call(r);
+        regs.rax = result.cast_unsigned();
+        if !came || r.s32(s::TYPE).load(Ordering::Acquire) != event::SAVED || regs.rip >= CANONICAL
+        {
+            log::debug!("stub: the rest of a call was not saved: at {:#x}", regs.rip);
+            self.lost();
+            return;
         }
+        Context::MADE.set_registers(r, &regs);
+        self.context = Context::MADE;
+        self.mode = mode::FULL;
     }
 
     /// Why it came back. None: it was nothing to do with the guest, go on.
