@@ -123,7 +123,8 @@ pub fn push(cx: &mut Ctx, info: &SigInfo, action: &Action) -> Result<()> {
     Ok(())
 }
 
-/// rt_sigreturn(2): restores what [`push`] saved, as far as the guest may choose it. The frame is below `sp`.
+/// rt_sigreturn(2): restores what [`push`] saved, as far as the guest may choose it. `sp`: its `ucontext`, since the handler
+/// has returned.
 ///
 /// # Errors
 /// EFAULT or EINVAL for a frame that cannot be: the caller forces SIGSEGV.
