@@ -387,6 +387,7 @@ fn keeps_to_its_list(name: &str, backend: &str) {
                 "SETREGS",
                 "GETREGSET",
                 "SETREGSET",
+                "SETFPREGS",
                 "POKEUSER",
                 "PEEKUSER",
                 "GETSIGINFO",
