@@ -58,6 +58,8 @@ pub enum Event {
         ip: u64,
         /// Stack pointer.
         sp: u64,
+        /// It came from a patched call site.
+        patched: bool,
     },
     /// A system call of another architecture (int 0x80). The kernel answers -ENOSYS.
     ForeignSyscall,

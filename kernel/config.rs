@@ -48,7 +48,7 @@ pub const PARAMETERS: &[(&str, &str, &str)] = &[
     (
         "patch",
         "HOW",
-        "shm: call sites of programs become jumps: on, off, from the second run on (auto)",
+        "shm: call sites of programs become jumps: on, off, from the second or in a long run (auto)",
     ),
     (
         "trace",
@@ -251,7 +251,7 @@ fn number<T: std::str::FromStr>(key: &str, value: &str, what: &str) -> Parsed<T>
 /// `patch=`: whether system call sites of programs are rewritten.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Patch {
-    /// When a program or library is mapped for the second time.
+    /// When a program or library is mapped for the second time, or a process makes many calls from it.
     #[default]
     Auto,
     /// When it is mapped for the first time.

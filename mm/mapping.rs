@@ -170,7 +170,7 @@ impl AddressSpace {
         vf.set(VmaFlags::GROWSDOWN, flags.intersects(MapFlags::GROWSDOWN | MapFlags::STACK));
         vf.set(VmaFlags::ACCOUNT, !shared && prot.contains(Prot::WRITE) && !noreserve);
 
-        let patch = self.patch_for(object.as_ref(), prot, flags, offset);
+        let (patch, room) = self.patch_for(object.as_ref(), prot, flags, offset, n);
         let mut old = Remains::default();
         let _mmap = self.mmap.lock();
         let mut garbage = Garbage::default();
@@ -199,7 +199,6 @@ impl AddressSpace {
             next: 0,
             run: 0,
         };
-        let room = patch.as_ref().map_or(0, |p| p.span());
         let placed = self.place_new(&mut g, want, (n, room), flags, &v);
         let start = match placed {
             Ok(s) => s,
@@ -218,10 +217,14 @@ impl AddressSpace {
         }
         let trampolines = match &patch {
             Some(p) if prot.contains(Prot::EXEC) && !prot.contains(Prot::WRITE) => {
-                g.patch_new(self, &mut v, p)
+                g.patch_text(self, (v.start, v.end, n), v.pgoff, p)
             }
             _ => None,
         };
+        let trampolines = trampolines.and_then(|(text, trampolines)| {
+            v.set_text(text);
+            trampolines
+        });
         let used = g.foresight.use_of(&v, fixed);
         v.run = g.foresight.first_run(&v, used);
         if v.mapping.is_some() && !shared {

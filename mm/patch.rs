@@ -319,6 +319,21 @@ impl PageCache {
         found
     }
 
+    /// Whether nobody has looked, and it has an ELF file's first bytes.
+    pub(crate) fn may_have_patch(&self) -> bool {
+        let mut magic = [0; 4];
+        (64..=MAX_FILE).contains(&self.size())
+            && !self.slot.known.load(Ordering::Relaxed)
+            && read(self, 0, &mut magic).is_ok()
+            && magic == *b"\x7fELF"
+    }
+
+    /// Whether it has one that was found already.
+    pub(crate) fn has_patch(&self) -> bool {
+        self.slot.known.load(Ordering::Relaxed)
+            && matches!(&*self.slot.state.lock(), State::Patched(_))
+    }
+
     /// Forgets the patch if nobody maps it.
     fn drop_unused_patch(&self) -> bool {
         let mut s = self.slot.state.lock();
@@ -340,9 +355,16 @@ impl Memory {
         self.patch_entry.store(entry.unwrap_or(0), Ordering::Relaxed);
     }
     /// Leaves files alone when they are mapped for the first time: finding their call sites takes milliseconds
-    /// (15 for a C library), which a short run does not get back.
+    /// (15 for a C library), which a short run does not get back. [`AddressSpace::patch_late`] is for those
+    /// that turn out long.
+    ///
+    /// [`AddressSpace::patch_late`]: crate::AddressSpace::patch_late
     pub fn set_patch_lazily(&self, on: bool) {
         self.patch_lazily.store(on, Ordering::Relaxed);
+    }
+    /// Whether text is patched, and not when it is first mapped.
+    pub fn patches_lazily(&self) -> bool {
+        self.patch_lazily.load(Ordering::Relaxed) && self.patch_entry().is_some()
     }
     /// See [`Memory::set_patch_entry`].
     pub fn patch_entry(&self) -> Option<u64> {

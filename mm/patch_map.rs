@@ -33,6 +33,9 @@ use crate::vma::{Mapping, Vma, VmaFlags};
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Images without trampolines that are remembered for the sake of threads inside of those.
 const MAX_LOST: usize = 16;
+/// Pages kept free behind the image of a file that may be patched later: a C library's trampolines need 5.
+/// Nothing holds them; small mappings come to lie at their far end.
+const LATE_ROOM: u64 = 16;
 
 /// The trampolines of one image.
 #[derive(Clone, Debug)]
@@ -75,34 +78,34 @@ pub(crate) struct Remains {
 }
 
 impl Inner {
-    /// Gives a new mapping, which is not entered yet, the patch of its file, and returns the VMA of the
-    /// trampolines if they are not there already. Without room for them it stays plain.
-    pub(crate) fn patch_new(
+    /// The patch of its file for text at pages `start..end`, `fresh` of which are new to the space, and the
+    /// VMA of the trampolines if they are not there already. None, and the text stays plain, without room for
+    /// them.
+    pub(crate) fn patch_text(
         &mut self,
         s: &AddressSpace,
-        v: &mut Vma,
+        (start, end, fresh): (u64, u64, u64),
+        index: u64,
         file: &Arc<PatchedFile>,
-    ) -> Option<Vma> {
-        let text = file.at(v.start, v.pgoff)?;
+    ) -> Option<(TextPatch, Option<Vma>)> {
+        let text = file.at(start, index)?;
         let there = |t: &&Trampolines| !t.lost && text.is(&t.file, t.bias);
         if self.patches.iter().any(|t| there(&t)) {
-            v.set_text(text);
-            return None;
+            return Some((text, None));
         }
         let t = Trampolines::new(&text);
         let bottom = base::addr::USER_BOTTOM >> PAGE_SHIFT;
         let free = t.lo >= bottom
             && t.lo < t.hi
             && t.hi <= TOP_PAGE
-            && (t.hi <= v.start || v.end <= t.lo)
+            && (t.hi <= start || end <= t.lo)
             && self.vmas.is_free(t.lo, t.hi);
         if !free
             || self.vmas.len() + 2 > MAX_VMAS
-            || self.check_limits(v.pages() + t.hi - t.lo, 0).is_err()
+            || self.check_limits(fresh + t.hi - t.lo, 0).is_err()
         {
             return None;
         }
-        v.set_text(text);
         let exec = Prot::READ | Prot::EXEC;
         let vma = Vma {
             start: t.lo,
@@ -118,7 +121,35 @@ impl Inner {
         };
         self.patches.push(t);
         s.patches.store(true, Ordering::Release);
-        Some(vma)
+        Some((text, Some(vma)))
+    }
+
+    /// Has the VMA of text that is mapped already show the patch of its file, unless the process has copies of
+    /// pages there (a debugger's, relocations).
+    fn patch_mapped(
+        &mut self,
+        s: &AddressSpace,
+        start: u64,
+        file: &Arc<PatchedFile>,
+        garbage: &mut Garbage,
+    ) {
+        let Some(v) = self.vmas.find(start).filter(|v| v.start == start && is_plain_text(v)) else {
+            return;
+        };
+        let (end, index) = (v.end, v.pgoff);
+        let mut copies = false;
+        self.pt.for_each(start, end, |_, p| copies |= p.is_anon());
+        if copies {
+            return;
+        }
+        let Some((text, trampolines)) = self.patch_text(s, (start, end, 0), index, file) else {
+            return;
+        };
+        self.drop_pages(s, start, end, garbage);
+        self.vmas.change(start, end, |v| v.set_text(text.clone()));
+        if let Some(t) = trampolines {
+            self.vmas.insert(t);
+        }
     }
 
     /// Turns all text of an image into the plain file.
@@ -226,21 +257,44 @@ impl Inner {
     }
 }
 
+/// Text of a file that could be patched and is not.
+fn is_plain_text(v: &Vma) -> bool {
+    let text = v.prot.contains(Prot::EXEC) && !v.prot.contains(Prot::WRITE);
+    let other = VmaFlags::SHARED | VmaFlags::TRAMPOLINES | VmaFlags::LOCKED;
+    text && !v.flags.intersects(other) && v.mapping.is_some() && v.text().is_none()
+}
+
 impl AddressSpace {
-    /// The patch that a new mapping may get, or (`behind`, the first mapping of a file) leave room for.
+    /// The patch that a new mapping of `pages` pages may get, and how many pages from its start on should be
+    /// free (0: it does not matter): for the first mapping of a file, which reserves the place of the others.
     pub(crate) fn patch_for(
         &self,
         object: Option<&Arc<dyn Mappable>>,
         prot: Prot,
         flags: MapFlags,
         index: u64,
-    ) -> Option<Arc<PatchedFile>> {
+        pages: u64,
+    ) -> (Option<Arc<PatchedFile>>, u64) {
         let fixed = flags.intersects(MapFlags::FIXED | MapFlags::FIXED_NOREPLACE);
         let text = prot.contains(Prot::EXEC) && !prot.contains(Prot::WRITE);
-        if flags.contains(MapFlags::SHARED) || !(text || (!fixed && index == 0)) {
-            return None;
+        let first = !fixed && index == 0;
+        let Some(object) = object.filter(|_| !flags.contains(MapFlags::SHARED) && (text || first))
+        else {
+            return (None, 0);
+        };
+        match self.patch_of(object, text) {
+            Some(p) => {
+                let span = p.span();
+                (Some(p), span)
+            }
+            None if first && self.is_for_later(object) => (None, pages + LATE_ROOM),
+            None => (None, 0),
         }
-        self.patch_of(object?, text)
+    }
+
+    /// Whether nobody has looked yet for what can be patched in the file, and somebody may later.
+    fn is_for_later(&self, object: &Arc<dyn Mappable>) -> bool {
+        self.memory.patches_lazily() && object.is_program() && object.cache().may_have_patch()
     }
 
     fn patch_of(&self, object: &Arc<dyn Mappable>, text: bool) -> Option<Arc<PatchedFile>> {
@@ -254,7 +308,41 @@ impl AddressSpace {
     /// Bytes that should stay free behind the last page of an ELF image, for the file's trampolines.
     /// Finds out what can be patched, if that is not known.
     pub fn patch_room(&self, object: &Arc<dyn Mappable>) -> u64 {
-        self.patch_of(object, false).map_or(0, |p| p.patch.code.len() as u64)
+        match self.patch_of(object, false) {
+            Some(p) => p.patch.code.len() as u64,
+            None if self.is_for_later(object) => LATE_ROOM << PAGE_SHIFT,
+            None => 0,
+        }
+    }
+
+    /// Patches what was mapped while the files were left alone (`Memory::set_patch_lazily`), for a process
+    /// that turns out to make many calls: what is `known` already, or all, which may read files. The caller is
+    /// the only thread, so that nobody is between two instructions of a call site, and goes on where
+    /// `trampoline_ip` says.
+    pub fn patch_late(&self, known: bool) {
+        let plain: Vec<(u64, Arc<dyn Mappable>)> = {
+            let g = self.inner.lock();
+            let object = |v: &Vma| Some((v.start, v.mapping.as_ref()?.object.clone()));
+            g.vmas.iter().filter(|v| is_plain_text(v)).filter_map(object).collect()
+        };
+        let found = |(start, o): (u64, Arc<dyn Mappable>)| {
+            let look = !known || o.cache().has_patch();
+            Some((start, look.then(|| self.patch_of(&o, true)).flatten()?, o))
+        };
+        let found: Vec<_> = plain.into_iter().filter_map(found).collect();
+        if found.is_empty() {
+            return;
+        }
+        let _mmap = self.mmap.lock();
+        let mut garbage = Garbage::default();
+        let mut g = self.inner.lock();
+        for (start, file, object) in &found {
+            let same = |v: &Vma| v.mapping.as_ref().is_some_and(|m| Arc::ptr_eq(&m.object, object));
+            if g.vmas.find(*start).is_some_and(same) {
+                g.patch_mapped(self, *start, file, &mut garbage);
+            }
+        }
+        self.finish(g, garbage, Vec::new());
     }
 
     /// The process cannot use trampolines any more (a thread has a GS base of its own): its text becomes

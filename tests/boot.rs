@@ -86,7 +86,6 @@ fn shell_work() {
     assert_eq!(out, "3\n2\n1\n1000\n/etc/passwd\n1\n");
 }
 
-/// As a machine: busybox init reads inittab, the shell gets our input, poweroff ends it.
 /// A reader that is woken by each small piece of data does not take the CPU each time: the writer goes on until
 /// the pipe is full.
 #[test]
@@ -98,6 +97,19 @@ fn a_pipe_is_filled_before_it_is_drained() {
         let switches: u32 = out.trim().parse().unwrap_or_else(|_| panic!("no number: {out}"));
         assert!(switches < 4_000, "{backend}: {switches} switches for 160 pipes full of data");
     }
+}
+
+/// With `patch=auto` a program is left alone in its first run, until it turns out to make many calls.
+#[test]
+fn a_long_first_run_is_patched() {
+    let script = |n| {
+        format!(
+            "i=0; while [ $i -lt {n} ]; do cd /; i=$((i + 1)); done; grep -c '\\[patch\\]' /proc/$$/maps; :"
+        )
+    };
+    let patched = |n| sh(&["backend=shm", "patch=auto"], &busybox_image(), &script(n));
+    assert_eq!(patched(1), "0\n");
+    assert_eq!(patched(20_000), "1\n");
 }
 
 /// A machine has its disk for itself, and the tests of this file run side by side: a copy, and its parameter.

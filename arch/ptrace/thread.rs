@@ -190,7 +190,7 @@ impl PtraceThread {
             self.step_due = self.step;
             if info.arch == sys::ARCH_X86_64 {
                 let (nr, args, ip, sp) = (info.nr, info.args, info.ip, info.sp);
-                return Some(Event::Syscall { nr, args, ip, sp });
+                return Some(Event::Syscall { nr, args, ip, sp, patched: false });
             }
             return Some(self.foreign(info.ip));
         }
@@ -250,7 +250,8 @@ impl PtraceThread {
                 self.fetch();
                 let r = &self.regs;
                 let args = [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9];
-                Some(Event::Syscall { nr: info.syscall.into(), args, ip: r.rip, sp: r.rsp })
+                let nr = info.syscall.into();
+                Some(Event::Syscall { nr, args, ip: r.rip, sp: r.rsp, patched: false })
             }
             (libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGTRAP, _) => {
                 Some(trap)

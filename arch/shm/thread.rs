@@ -224,7 +224,7 @@ impl ShmThread {
             let args = saved::ARGS.map(word);
             let (ip, sp) = (word(saved::RCX), word(saved::RSP));
             (self.patched, self.result, self.mode) = (true, None, mode::PATCHED);
-            return Some(Event::Syscall { nr: self.nr, args, ip, sp });
+            return Some(Event::Syscall { nr: self.nr, args, ip, sp, patched: true });
         }
         let Some(c) = Context::reported(r) else {
             log::debug!("stub: event {kind:#x} without a context");
@@ -266,7 +266,7 @@ impl ShmThread {
             self.step_due = self.step;
             if native && wide {
                 self.nr = nr;
-                return Some(Event::Syscall { nr, args, ip, sp });
+                return Some(Event::Syscall { nr, args, ip, sp, patched: false });
             }
             return Some(self.foreign(ip, wide));
         }

@@ -472,7 +472,8 @@ fn leave_canaries(m: &TestMachine, touch: Option<(u64, u64)>) -> bool {
                     nr: 500,
                     args: [to, to, !CANARY & !0xf_ffff, 0, 0, 0],
                     ip: at(Routine::Fill),
-                    sp: 0
+                    sp: 0,
+                    patched: false
                 }
             );
             assert_eq!(t.regs().r12, 0, "something of another process at {from:#x}");

@@ -56,6 +56,8 @@ pub struct Ctx<'k> {
     pub nr: u64,
     /// The guest's stack pointer at that call.
     pub sp: u64,
+    /// Calls that came by a trap and not from a patched site.
+    pub trapped: u32,
     /// The handler has set all registers itself (sigreturn, execve): no result is stored.
     pub registers_set: bool,
     /// Called exit: the thread ends instead of returning.

@@ -329,6 +329,69 @@ fn lazily_the_second_process_is_the_first() {
 }
 
 #[test]
+fn what_was_left_alone_can_be_patched_later() {
+    let w = world();
+    w.memory.set_patch_lazily(true);
+    let (_f, cache) = library(&w);
+    let (p, q) = (w.process(), w.process());
+    // Room is left behind a file that nobody has looked at.
+    let at = map(&p, &cache, 0, IMAGE, Prot::READ, 0);
+    let text = load(&p, &cache, at - TEXT);
+    let (_f, other) = library(&w);
+    assert!(map(&p, &other, 0, IMAGE, Prot::READ, 0) + 2 * IMAGE * PAGE < at);
+    assert!(!is_patched(&p, text));
+    p.space.patch_late(true);
+    assert!(!is_patched(&p, text), "its call sites are not known");
+    p.space.patch_late(false);
+    assert!(is_patched(&p, text));
+    let [(start, _)] = trampolines(&p)[..] else { panic!("one range of trampolines") };
+    assert_eq!(start, at - TEXT + 10 * PAGE, "behind the image");
+    // A thread that is about to call goes on in the trampoline.
+    let inside = p.space.trampoline_ip(text + 5).unwrap();
+    assert_eq!(p.space.original_ip(inside), text + 5);
+    let child = w.fork(&p);
+    assert!(is_patched(&child, text));
+    p.space.patch_late(false);
+    assert_eq!(trampolines(&p).len(), 1);
+    // Known from now on.
+    let fork = w.fork(&q);
+    assert!(is_patched(&fork, load(&fork, &cache, A)));
+    for p in [&p, &q, &child] {
+        p.check();
+    }
+}
+
+#[test]
+fn only_plain_text_without_copies_is_patched_later() {
+    let w = world();
+    w.memory.set_patch_lazily(true);
+    let (_f, cache) = library(&w);
+    let p = w.process();
+    let (a, b, c) = (load(&p, &cache, A), 2 * A, 3 * A);
+    w.memory.set_patch_entry(None);
+    let (b, c) = (load(&p, &cache, b), load(&p, &cache, c));
+    w.memory.set_patch_entry(Some(0x7fff_0000_0b00));
+    // A page of the process's own, as relocations leave it.
+    p.space.protect(UserAddr(b), PAGE, RW).unwrap();
+    p.store(b + 100, 1).unwrap();
+    p.space.protect(UserAddr(b), PAGE, RX).unwrap();
+    // Something stands where the trampolines would.
+    p.anon(3 * A + 10 * PAGE, PAGE);
+    p.space.patch_late(false);
+    assert!(is_patched(&p, a));
+    assert!(!is_patched(&p, b) && !is_patched(&p, c));
+    assert_eq!(p.load(b + 100), Ok(1));
+    assert!(trampolines(&p).iter().all(|t| t.0 < c));
+    // A process that cannot use trampolines never gets them.
+    let q = w.process();
+    q.space.drop_patches();
+    let text = load(&q, &cache, A);
+    q.space.patch_late(false);
+    assert!(!is_patched(&q, text));
+    p.check();
+}
+
+#[test]
 fn patches_can_be_dropped_for_good() {
     let w = world();
     let (_f, cache) = library(&w);
