@@ -136,7 +136,7 @@ fn once(m: &TestMachine, t: &mut Box<dyn Thread>, way: Way, r: &mut Random) -> O
     let e = t.run();
     let skip = |m: &TestMachine| m.phys().write(Pfn(0).addr(), &[0x90; 3][..len]);
     match (way, e) {
-        (Way::Call, Event::Syscall { nr, args, ip, sp }) => {
+        (Way::Call, Event::Syscall { nr, args, ip, sp, .. }) => {
             let number = i64::from(regs.rax as i32).cast_unsigned(); // an int, as Linux takes it
             assert_eq!((nr, args[0], ip, sp), (number, regs.rdi, CODE + 2, regs.rsp));
             let result = r.next();
